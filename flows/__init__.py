@@ -1,0 +1,1 @@
+"""The flows: one file a flow, order and retries, nothing else."""

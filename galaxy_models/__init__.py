@@ -1,0 +1,1 @@
+"""The science: networks, physics, metrics. Usable by itself on a GPU machine."""

@@ -1,0 +1,52 @@
+"""Magnitudes, and the colour stretch of the survey's viewer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+ZERO_POINT = 22.5
+"""AB magnitude of one nanomaggy."""
+
+VIEWER_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
+VIEWER_SOFTENING = 0.03
+VIEWER_Q = 20.0
+
+
+def magnitude(flux: Tensor) -> Tensor:
+    """AB magnitude of a flux in nanomaggies; NaN where the flux is not positive."""
+    return torch.where(flux > 0, ZERO_POINT - 2.5 * torch.log10(flux), torch.nan)
+
+
+def viewer_rgb(flux: Tensor, bands: Sequence[str]) -> Tensor:
+    """The colour picture that the Legacy Surveys viewer shows.
+
+    Parameters
+    ----------
+    flux
+        (N, 3, H, W), nanomaggies per pixel.
+    bands
+        The three bands, blue to red, such as (g, r, z); the reddest becomes R.
+
+    Returns
+    -------
+    Tensor
+        (N, 3, H, W) float32 in 0..1, channels R, G, B.
+
+    Notes
+    -----
+    With s_b the band's scale, m = 0.03 and Q = 20, after Lupton et al. (2004) as the viewer has it:
+    I is the mean over bands of max(0, s_b F_b + m), and each channel is
+    (s_b F_b + m) asinh(Q I) / (sqrt(Q) I), clipped to 0..1.
+    """
+    unknown = [band for band in bands if band not in VIEWER_SCALES]
+    if len(bands) != 3 or unknown:
+        raise ValueError(f"the viewer stretch needs three of the bands {sorted(VIEWER_SCALES)}, not {list(bands)}")
+    scales = flux.new_tensor([VIEWER_SCALES[band] for band in bands]).view(1, 3, 1, 1)
+    scaled = flux * scales + VIEWER_SOFTENING
+    intensity = scaled.clamp_min(0).mean(dim=1, keepdim=True)
+    intensity = torch.where(intensity == 0, torch.full_like(intensity, 1e-6), intensity)
+    factor = torch.asinh(VIEWER_Q * intensity) / (VIEWER_Q**0.5 * intensity)
+    return (scaled * factor).clamp(0, 1).flip(1)

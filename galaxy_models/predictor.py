@@ -1,0 +1,93 @@
+"""One door to every model: a folder with card and weights in, named columns out."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+import torch
+from safetensors.torch import load_file, save_file
+from torch import nn
+
+from .card import WEIGHTS_FILE, CardError, ModelCard
+
+MODULES = {"lvm": ".lvm", "morphology": ".multitask", "align": ".align", "lens": ".detection"}
+"""Architecture kind to the module that has `build(card) -> Network`; imported when it is used."""
+
+
+class Network(Protocol):
+    """What `predictor` asks of a network of any kind: an `nn.Module` with one more method."""
+
+    def predict_columns(self, rgb: torch.Tensor) -> dict[str, np.ndarray]:
+        """(N, 3, h, w) RGB in 0..1, as `InputSpec.to_network` makes it, to columns of N rows each."""
+
+
+class Predictor:
+    """A model ready for use: `predict` checks its input against the card and returns columns."""
+
+    def __init__(self, card: ModelCard, network: nn.Module, batch_size: int = 128) -> None:
+        self.card = card
+        self.network = network.eval()
+        self.batch_size = batch_size
+
+    @torch.inference_mode()
+    def predict(self, images: np.ndarray, units: str, pixel_scale: float) -> dict[str, np.ndarray]:
+        """Answer for each image.
+
+        Parameters
+        ----------
+        images
+            (N, C, H, W) float32; see `InputSpec.check`, which refuses what the card does not allow.
+
+        Returns
+        -------
+        dict
+            Column name to an array of N rows.
+        """
+        array = self.card.inputs.check(images, units, pixel_scale)
+        return self.predict_checked(torch.from_numpy(array), units)
+
+    @torch.inference_mode()
+    def predict_checked(self, images: torch.Tensor, units: str) -> dict[str, np.ndarray]:
+        """The same for stamps whose geometry is known to fit, as the stamp store has them (uint8 or float16 too)."""
+        device = next(self.network.parameters()).device
+        parts: list[dict[str, np.ndarray]] = []
+        for start in range(0, max(len(images), 1), self.batch_size):
+            batch = images[start : start + self.batch_size].to(device)
+            parts.append(self.network.predict_columns(self.card.inputs.to_network(batch, units)))  # type: ignore[operator]
+        return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def save_model(folder: Path, card: ModelCard, network: nn.Module) -> None:
+    """Write `card.json` and `weights.safetensors` into `folder`."""
+    card.save(folder)
+    weights = {name: tensor.detach().cpu().contiguous() for name, tensor in network.state_dict().items()}
+    save_file(weights, str(folder / WEIGHTS_FILE))
+
+
+def load_network(folder: Path) -> tuple[ModelCard, nn.Module]:
+    """Rebuild the network of `folder` from its card and fill in its weights.
+
+    Raises
+    ------
+    CardError
+        If the card's kind is unknown, or card and weights do not belong together.
+    """
+    card = ModelCard.load(folder)
+    kind = card.architecture.get("kind")
+    if kind not in MODULES:
+        raise CardError(f"{folder}: architecture kind {kind!r} is unknown; known are {sorted(MODULES)}")
+    network: nn.Module = import_module(MODULES[kind], __package__).build(card)
+    try:
+        network.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
+    except (OSError, RuntimeError) as error:
+        raise CardError(f"{folder}: the weights do not fit the card: {error}") from error
+    return card, network
+
+
+def load_predictor(folder: Path, device: str = "cpu") -> Predictor:
+    """The model of `folder`, on `device`, ready to predict."""
+    card, network = load_network(folder)
+    return Predictor(card, network.to(device))

@@ -1,0 +1,1 @@
+"""Galaxies and arcs drawn from physics."""

@@ -1,0 +1,151 @@
+"""A profile: how large each stage is on one kind of machine. A survey says what, a profile how much."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+from typing import Literal, TypeVar
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from infra.errors import GalaxyError
+from infra.locate import locate
+
+
+Model = TypeVar("Model", bound=BaseModel)
+
+
+class Section(BaseModel):
+    """Base of the profile's parts: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class ClusterSettings(Section):
+    """Where Dask's work goes."""
+
+    kind: Literal["inline", "local", "address"] = Field(
+        "local", description="`inline`: in this process; `local`: worker processes here; `address`: a scheduler."
+    )
+    workers: int = Field(2, ge=1, le=1024, description="Worker processes of a local cluster.")
+    address: str = Field("", description="Scheduler address, such as tcp://10.0.0.5:8786, for kind `address`.")
+
+
+class IngestSettings(Section):
+    """How stamps are stored."""
+
+    shard_stamps: int = Field(256, ge=16, le=4096, multiple_of=16, description="Stamps in a shard.")
+    chunk_stamps: int = Field(16, ge=1, le=64, description="Stamps in a chunk of a shard.")
+
+
+class PreprocessSettings(Section):
+    """Splits and duplicates. Quality limits belong to the survey definition."""
+
+    split_cell_order: int = Field(6, ge=0, le=12, description="HEALPix order of the sky cells that are split as one.")
+    validation_fraction: float = Field(0.1, gt=0, lt=0.5, description="Share of cells for validation.")
+    test_fraction: float = Field(0.2, gt=0, lt=0.5, description="Share of cells for the test.")
+    duplicate_radius: float = Field(2.0, ge=0, le=60, description="Objects nearer than this are one, arcsec.")
+
+
+class TrainingSettings(Section):
+    """What every training stage has."""
+
+    batch_size: int = Field(64, ge=2, le=4096, description="Stamps in a step.")
+    learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
+    weight_decay: float = Field(0.05, ge=0, le=1, description="AdamW weight decay.")
+    checkpoint_steps: int = Field(100, ge=1, description="Steps between checkpoints.")
+    seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
+
+
+class PretrainSettings(TrainingSettings):
+    """The large vision model, masked reconstruction."""
+
+    preset: Literal["nano", "small", "base"] = Field("nano", description="About 1 M, 10 M or 100 M parameters.")
+    crop: int = Field(128, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels.")
+    binning: int = Field(2, ge=1, le=4, description="Pixels averaged along each side after the crop.")
+    epochs: float = Field(4, gt=0, description="Passes over the usable train stamps.")
+    max_steps: int = Field(100_000_000, ge=1, description="Stop here even if the epochs are not over.")
+    mask_fraction: float = Field(0.6, gt=0, lt=1, description="Share of patches that are masked.")
+    mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
+
+
+class FinetuneSettings(TrainingSettings):
+    """Four tasks on one encoder."""
+
+    steps: int = Field(600, ge=1, description="Training steps, over all tasks.")
+    shares: Literal["adaptive", "equal", "fixed"] = Field("adaptive", description="How steps are shared among tasks.")
+    fixed_shares: dict[str, float] = Field(default_factory=dict, description="Share of each task, for `fixed`.")
+    evaluate_steps: int = Field(50, ge=1, description="Steps between validations, when shares adapt.")
+
+
+class AlignSettings(TrainingSettings):
+    """GalaxAlign: image, symbol and text in one space."""
+
+    image_tower: str = Field("lvm", description="`lvm`, or an open_clip model name, or the path of a checkpoint.")
+    stage1_steps: int = Field(100, ge=0, description="Steps of stage 1: symbols and texts find each other.")
+    stage2_steps: int = Field(300, ge=1, description="Steps of stage 2: all three modalities.")
+    embedding_size: int = Field(128, ge=8, le=2048, description="Dimensions of the common space.")
+
+
+class FindLensesSettings(TrainingSettings):
+    """Mask R-CNN on the LVM's pyramid."""
+
+    steps: int = Field(200, ge=1, description="Training steps.")
+    crop: int = Field(96, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels, not binned.")
+    proposals: int = Field(32, ge=4, le=2000, description="Region proposals that reach the box head.")
+    simulated_lenses: int = Field(400, ge=10, description="Stamps with arcs traced onto them, for training.")
+
+
+class InferSettings(Section):
+    """The pass over the whole dataset."""
+
+    batch_size: int = Field(128, ge=1, le=8192, description="Stamps in a forward pass.")
+    neighbours: int = Field(10, ge=1, le=1000, description="Nearest neighbours that precision is measured on.")
+    lens_sheet: int = Field(48, ge=1, le=1000, description="Stamps on the picture of the lens list.")
+
+
+class Profile(Section):
+    """How large every stage is on one kind of machine."""
+
+    name: str = Field(pattern=r"^[a-z][a-z0-9_-]*$", description="Name, as in `galaxy run --profile NAME`.")
+    description: str = Field("", description="For what machine this is.")
+    threads: int = Field(2, ge=1, le=1024, description="Threads of a training or inference process on the CPU.")
+    cluster: ClusterSettings = ClusterSettings()
+    ingest: IngestSettings = IngestSettings()
+    preprocess: PreprocessSettings = PreprocessSettings()
+    pretrain: PretrainSettings = PretrainSettings()
+    finetune: FinetuneSettings = FinetuneSettings()
+    align: AlignSettings = AlignSettings()
+    find_lenses: FindLensesSettings = FindLensesSettings()
+    infer: InferSettings = InferSettings()
+
+
+def load_profile(name_or_file: str) -> Profile:
+    """Read a shipped profile by name, or any by path.
+
+    Raises
+    ------
+    GalaxyError
+        If there is none of that name, or a key or value is not allowed; the message names both.
+    """
+    return parse_toml(locate("profiles", name_or_file), Profile)
+
+
+def parse_toml(path: Path, model: type[Model]) -> Model:
+    """Read a TOML file into `model`; raises GalaxyError with file, key, value and what is allowed."""
+    try:
+        return model.model_validate(tomllib.loads(path.read_text()))
+    except tomllib.TOMLDecodeError as error:
+        raise GalaxyError(f"{path}: not valid TOML: {error}") from None
+    except ValidationError as error:
+        raise GalaxyError("\n".join(_sentence(path, model, problem) for problem in error.errors())) from None
+
+
+def _sentence(path: Path, model: type[BaseModel], problem: object) -> str:
+    details = dict(problem)  # type: ignore[call-overload]
+    key = ".".join(str(part) for part in details["loc"]) or model.__name__
+    if details["type"] == "extra_forbidden":
+        return f"{path}: unknown key `{key}`; remove it or see {model.__name__} for the keys that exist"
+    if details["type"] == "missing":
+        return f"{path}: key `{key}` is missing"
+    return f"{path}: `{key}` is {details['input']!r}: {details['msg']}"

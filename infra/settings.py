@@ -1,0 +1,48 @@
+"""Where a run keeps what it makes, and which services it talks to. Read once, from the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from pydantic import BaseModel, ConfigDict, Field
+
+HOME_VARIABLE = "GALAXY_HOME"
+SKY_VARIABLE = "GALAXY_SKY"
+
+
+class Settings(BaseModel):
+    """Paths and addresses of one installation.
+
+    `Settings.from_environment()` is the only reader of environment variables, so that a run can
+    be described by this object alone.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    home: Path = Field(description="Folder of everything the pipeline makes (GALAXY_HOME).")
+    sky: Path = Field(description="Folder of real images for the survey `real_sky` (GALAXY_SKY).")
+    mlflow_uri: str = Field(description="MLflow tracking and registry address (MLFLOW_TRACKING_URI).")
+
+    @classmethod
+    def from_environment(cls) -> Settings:
+        """Read GALAXY_HOME, GALAXY_SKY and MLFLOW_TRACKING_URI; each has a default beside the current folder."""
+        home = Path(os.environ.get(HOME_VARIABLE, "galaxy-data")).expanduser().resolve()
+        sky = Path(os.environ.get(SKY_VARIABLE, "../shared/sky")).expanduser().resolve()
+        mlflow_uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
+        return cls(home=home, sky=sky, mlflow_uri=mlflow_uri)
+
+    @property
+    def mlflow_artifacts(self) -> Path:
+        """Folder of MLflow's artifacts when no server serves them."""
+        return self.home / "mlflow" / "artifacts"
+
+    @property
+    def stages(self) -> Path:
+        """Folder with one folder per survey, and in it one per stage and key."""
+        return self.home / "stages"
+
+    @property
+    def catalogues(self) -> Path:
+        """Folder of published catalogues."""
+        return self.home / "catalogues"

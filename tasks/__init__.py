@@ -1,0 +1,1 @@
+"""The pipeline's steps, a folder a stage; see ARCHITECTURE.md."""

@@ -1,0 +1,1 @@
+"""From registered models to a published catalogue."""

@@ -1,0 +1,1 @@
+"""From a catalogue and a survey to a stamp dataset."""

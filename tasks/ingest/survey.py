@@ -1,0 +1,177 @@
+"""The survey definition: one TOML file says where galaxies come from and what their labels teach."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+
+from infra.locate import locate
+from infra.profile import parse_toml
+from infra.settings import SKY_VARIABLE, Settings
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
+
+
+class Definition(BaseModel):
+    """Base of the definition's parts: frozen, unknown keys refused."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Columns(Definition):
+    """Names of a catalogue's columns. Positions are in degrees, ICRS."""
+
+    object_id: str = Field("object_id", description="Unique name of an object.")
+    ra: str | None = Field(None, description="Right ascension, degrees.")
+    dec: str | None = Field(None, description="Declination, degrees.")
+    file: str | None = Field(None, description="File of the image, relative to the source's folder.")
+    field: str | None = Field(None, description="Rows with the same value share pixels: they are split as one.")
+
+
+class Rescale(Definition):
+    """How an image becomes a stamp: a central square, resampled with anti-aliasing, never stretched out of shape."""
+
+    keep: float = Field(1.0, gt=0, le=1, description="Side of the central square that is kept, share of the shorter side.")
+
+
+class SimulatedSource(Definition):
+    """Galaxies drawn by GalSim, each from its own seed."""
+
+    kind: Literal["simulated"]
+    name: Name
+    count: int = Field(2000, ge=1, le=100_000_000, description="Number of galaxies.")
+    seed: int = Field(0, ge=0, description="Seed of the whole set; object i has a seed of its own.")
+    lens_rate: float = Field(0.05, ge=0, le=1, description="Share of galaxies that lens an arc.")
+    merger_rate: float = Field(0.06, ge=0, le=1, description="Share of mergers and disturbed pairs.")
+    survey_bands: str = Field("grz", description="Filters, for the catalogue.")
+    pixel_scale: float = Field(0.262, gt=0, le=10, description='Pixel scale, "/px.')
+
+
+class ImagesSource(Definition):
+    """A folder of JPEG, PNG or FITS images with a table."""
+
+    kind: Literal["images"]
+    name: Name
+    folder: str = Field(description="Folder of the images; `${GALAXY_SKY}` stands for the sky folder.")
+    catalogue: str = Field(description="CSV or Parquet table with one or more rows per image.")
+    columns: Columns = Columns()
+    survey_bands: str = Field(description="Filters that the picture was made of, such as gri.")
+    pixel_scale: float | None = Field(None, gt=0, le=10, description='Pixel scale of the image file, "/px; absent if unknown.')
+    field_of_view: float | None = Field(
+        None, gt=0, description="Side of the stamp on the sky, arcsec, where the pixel scale is not known well; for guards."
+    )
+    rescale: Rescale = Rescale()
+
+
+Source = Annotated[SimulatedSource | ImagesSource, Field(discriminator="kind")]
+
+
+class LabelTable(Definition):
+    """One kind of label of one source, and what it teaches.
+
+    `classes` gives the column `label.<name>` (class name), `votes` gives `votes.<name>.<question>.<answer>`
+    (fraction of the question's own answers), `values` gives `value.<name>.<key>`, `grade` gives `grade.<name>`,
+    `truth_mask` gives `mask.<name>`.
+    """
+
+    name: Name
+    source: Name = Field(description="Source whose objects are labelled; a metric never pools sources.")
+    kind: Literal["classes", "votes", "values", "grade", "truth_mask"]
+    catalogue: str | None = Field(None, description="Table with the labels; the source's own if absent.")
+    key: str | None = Field(None, description="Column of the object's id in that table; the source's if absent.")
+    column: str | None = Field(None, description="Column of the label, for `classes`, `grade` and `truth_mask`.")
+    classes: dict[str, Name] = Field(default_factory=dict, description="Value in the table to class name.")
+    questions: dict[Name, dict[Name, str]] = Field(
+        default_factory=dict, description="For `votes`: question to answer to column."
+    )
+    values: dict[Name, str] = Field(default_factory=dict, description="For `values`: parameter name to column.")
+    missing: list[float] = Field(default_factory=list, description="For `values`: numbers that mean undetermined.")
+    positive_from: float | None = Field(None, description="For `grade`: a lens at or above this.")
+    negative_to: float | None = Field(None, description="For `grade`: not a lens at or below this.")
+    feeds: list[Literal["classification", "votes", "parameters", "align", "lens", "neighbours"]] = Field(
+        description="Tasks that learn from, or are scored on, this table."
+    )
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        needs = {
+            "classes": ("column", "classes"),
+            "votes": ("questions",),
+            "values": ("values",),
+            "grade": ("column", "positive_from", "negative_to"),
+            "truth_mask": ("column",),
+        }
+        for key in needs[self.kind]:
+            if getattr(self, key) in (None, {}):
+                raise ValueError(f"label table {self.name!r} of kind {self.kind!r} needs the key `{key}`")
+        return self
+
+
+class Quality(Definition):
+    """Limits of the quality flags; a flagged stamp trains nothing but is still in the catalogue."""
+
+    minimum_snr: float = Field(0.0, ge=0, description="Below this total signal-to-noise a stamp is `faint`.")
+    flags: list[Literal["blank", "faint", "star", "trail", "saturated", "crowded", "off_centre"]] = Field(
+        default_factory=lambda: ["blank"], description="Flags that make a stamp unusable."
+    )
+
+
+class SurveyDefinition(Definition):
+    """A survey: sources of stamps, one stamp geometry, and the label tables."""
+
+    name: Name
+    description: str = ""
+    units: Literal["nanomaggy", "rgb"] = Field(description="What a pixel holds: flux, or display values 0..255.")
+    bands: list[str] = Field(min_length=1, max_length=12, description="Band order of the stamps; R, G, B for `rgb`.")
+    stamp_size: int = Field(152, ge=32, le=512, description="Side of a stamp, pixels.")
+    sources: list[Source] = Field(min_length=1)
+    labels: list[LabelTable] = Field(default_factory=list)
+    quality: Quality = Quality()
+    lens_search: Name | None = Field(None, description="Source of the lens search's own negatives; the first if absent.")
+
+    @field_validator("bands")
+    @classmethod
+    def _distinct_bands(cls, bands: list[str]) -> list[str]:
+        if len(set(bands)) != len(bands):
+            raise ValueError(f"bands must differ, not {bands}")
+        return bands
+
+    @model_validator(mode="after")
+    def _consistent(self) -> Self:
+        names = [source.name for source in self.sources]
+        if len(set(names)) != len(names):
+            raise ValueError(f"source names must differ, not {names}")
+        for table in self.labels:
+            if table.source not in names:
+                raise ValueError(f"label table {table.name!r} names source {table.source!r}; there is {names}")
+        tables = [table.name for table in self.labels]
+        if len(set(tables)) != len(tables):
+            raise ValueError(f"label table names must differ, not {tables}")
+        if self.units == "nanomaggy" and any(source.kind == "images" for source in self.sources):
+            # FITS images carry fluxes; pictures do not. The source checks each file as it reads it.
+            pass
+        if any(source.kind == "simulated" for source in self.sources) and self.units != "nanomaggy":
+            raise ValueError("a simulated source makes nanomaggies: `units` must be 'nanomaggy'")
+        return self
+
+    def tables(self, task: str) -> list[LabelTable]:
+        """The label tables that feed `task`, in the definition's order."""
+        return [table for table in self.labels if task in table.feeds]
+
+
+def load_survey(name_or_file: str) -> SurveyDefinition:
+    """Read a shipped survey definition by name, or any by path.
+
+    Raises
+    ------
+    GalaxyError
+        If there is none of that name, or a key or value is not allowed; the message names both.
+    """
+    return parse_toml(locate("surveys", name_or_file), SurveyDefinition)
+
+
+def expand(path: str, settings: Settings) -> str:
+    """Put the sky folder and environment variables into a path of a definition."""
+    return os.path.expandvars(path.replace(f"${{{SKY_VARIABLE}}}", str(settings.sky)))

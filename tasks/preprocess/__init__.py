@@ -1,0 +1,1 @@
+"""Quality, duplicates, splits and statistics over a stamp dataset."""

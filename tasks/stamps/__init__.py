@@ -1,0 +1,1 @@
+"""The stamp store: parts, shards, ledger, and the torch loader."""
