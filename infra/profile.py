@@ -76,12 +76,39 @@ class FinetuneSettings(TrainingSettings):
     shares: Literal["adaptive", "equal", "fixed"] = Field("adaptive", description="How steps are shared among tasks.")
     fixed_shares: dict[str, float] = Field(default_factory=dict, description="Share of each task, for `fixed`.")
     evaluate_steps: int = Field(50, ge=1, description="Steps between validations, when shares adapt.")
+    reference_scores: dict[str, float] = Field(
+        default_factory=dict, description="Validation score at which a task needs nothing more; 1 where not given."
+    )
+    share_floor: float = Field(0.2, gt=0, le=1, description="Part of the steps that is always shared equally.")
+    share_smoothing: float = Field(0.5, ge=0, lt=1, description="Weight of the old shares in their moving average.")
+    encoder_rate: float = Field(0.5, gt=0, le=1, description="Learning rate of the LVM, in units of the heads'.")
+    label_smoothing: float = Field(0.05, ge=0, lt=1, description="Smoothing of the classes' targets.")
+    class_balance: float = Field(0.5, ge=0, le=1, description="0 draws classes as they are, 1 all equally often.")
+    votes_weight: float = Field(0.3, ge=0, description="Weight of the vote fractions' loss beside the classes'.")
+    supposed_votes: float = Field(20, gt=0, le=1000, description="Volunteers that a fraction without counts is.")
+    zoom: float = Field(0.15, ge=0, lt=1, description="Largest relative change of size in augmentation.")
+    mask_fraction: float = Field(0.4, gt=0, lt=1, description="Share of patches that is masked in reconstruction.")
+    mask_patch: int = Field(8, ge=4, le=64, multiple_of=4, description="Side of a masked patch, network pixels.")
+    working_stamps: int = Field(20_000, ge=10, description="Most train stamps of a label table, evenly chosen.")
+    image_stamps: int = Field(4000, ge=2, description="Most train stamps of restoration and reconstruction together.")
+    validation_stamps: int = Field(128, ge=2, description="Most stamps of a table, or a source, in one validation.")
 
 
 class AlignSettings(TrainingSettings):
     """GalaxAlign: image, symbol and text in one space."""
 
-    image_tower: str = Field("lvm", description="`lvm`, or an open_clip model name, or the path of a checkpoint.")
+    image_tower: str = Field(
+        "lvm",
+        description="`lvm`; a folder with open_clip_config.json and weights; or MODEL=FILE, an open_clip model's weights.",
+    )
+    image_rate: float = Field(0.5, ge=0, le=10, description="Learning rate of the image tower, in units of the others'.")
+    image_text: float = Field(1.0, ge=0, le=100, description="Weight of the loss between images and texts.")
+    image_symbol: float = Field(1.0, ge=0, le=100, description="Weight of the loss between images and symbols.")
+    symbol_text: float = Field(0.5, ge=0, le=100, description="Weight of the loss between symbols and texts.")
+    minimum_class_images: float = Field(
+        5.0, ge=0, description="A table with fewer train stamps a class is not trained on but is a test of words and symbols."
+    )
+    working_stamps: int = Field(20_000, ge=100, description="Most train stamps of a label table that are used.")
     stage1_steps: int = Field(100, ge=0, description="Steps of stage 1: symbols and texts find each other.")
     stage2_steps: int = Field(300, ge=1, description="Steps of stage 2: all three modalities.")
     embedding_size: int = Field(128, ge=8, le=2048, description="Dimensions of the common space.")

@@ -33,7 +33,9 @@ class Columns(Definition):
 class Rescale(Definition):
     """How an image becomes a stamp: a central square, resampled with anti-aliasing, never stretched out of shape."""
 
-    keep: float = Field(1.0, gt=0, le=1, description="Side of the central square that is kept, share of the shorter side.")
+    keep: float = Field(
+        1.0, gt=0, le=1, description="Side of the central square that is kept, share of the shorter side."
+    )
 
 
 class SimulatedSource(Definition):
@@ -58,9 +60,13 @@ class ImagesSource(Definition):
     catalogue: str = Field(description="CSV or Parquet table with one or more rows per image.")
     columns: Columns = Columns()
     survey_bands: str = Field(description="Filters that the picture was made of, such as gri.")
-    pixel_scale: float | None = Field(None, gt=0, le=10, description='Pixel scale of the image file, "/px; absent if unknown.')
+    pixel_scale: float | None = Field(
+        None, gt=0, le=10, description='Pixel scale of the image file, "/px; absent if unknown.'
+    )
     field_of_view: float | None = Field(
-        None, gt=0, description="Side of the stamp on the sky, arcsec, where the pixel scale is not known well; for guards."
+        None,
+        gt=0,
+        description="Side of the stamp on the sky, arcsec, where the pixel scale is not known well; for guards.",
     )
     rescale: Rescale = Rescale()
 
@@ -81,10 +87,22 @@ class LabelTable(Definition):
     kind: Literal["classes", "votes", "values", "grade", "truth_mask"]
     catalogue: str | None = Field(None, description="Table with the labels; the source's own if absent.")
     key: str | None = Field(None, description="Column of the object's id in that table; the source's if absent.")
-    column: str | None = Field(None, description="Column of the label, for `classes`, `grade` and `truth_mask`.")
+    column: str | list[str] | None = Field(
+        None,
+        description="Column of the label, for `classes`, `grade` and `truth_mask`; for `classes` also several, "
+        "whose values are joined by a slash.",
+    )
     classes: dict[str, Name] = Field(default_factory=dict, description="Value in the table to class name.")
     questions: dict[Name, dict[Name, str]] = Field(
         default_factory=dict, description="For `votes`: question to answer to column."
+    )
+    parents: dict[Name, str] = Field(
+        default_factory=dict,
+        description="For `votes`, where columns are products along a decision tree: question to the column of the "
+        "answer that leads to it, by which its columns are divided.",
+    )
+    minimum_parent: float = Field(
+        0.0, ge=0, le=1, description="For `votes`: a question that fewer than this share reached counts as missing."
     )
     values: dict[Name, str] = Field(default_factory=dict, description="For `values`: parameter name to column.")
     missing: list[float] = Field(default_factory=list, description="For `values`: numbers that mean undetermined.")
@@ -106,6 +124,13 @@ class LabelTable(Definition):
         for key in needs[self.kind]:
             if getattr(self, key) in (None, {}):
                 raise ValueError(f"label table {self.name!r} of kind {self.kind!r} needs the key `{key}`")
+        if isinstance(self.column, list) and self.kind != "classes":
+            raise ValueError(f"label table {self.name!r} of kind {self.kind!r} takes one `column`, not {self.column}")
+        unknown = sorted(set(self.parents) - set(self.questions))
+        if unknown:
+            raise ValueError(
+                f"label table {self.name!r}: `parents` names questions {unknown}; there is {[*self.questions]}"
+            )
         return self
 
 
@@ -129,7 +154,9 @@ class SurveyDefinition(Definition):
     sources: list[Source] = Field(min_length=1)
     labels: list[LabelTable] = Field(default_factory=list)
     quality: Quality = Quality()
-    lens_search: Name | None = Field(None, description="Source of the lens search's own negatives; the first if absent.")
+    lens_search: Name | None = Field(
+        None, description="Source of the lens search's own negatives; the first if absent."
+    )
 
     @field_validator("bands")
     @classmethod

@@ -1,0 +1,33 @@
+# `make run` and `make test` make the environment if there is none; neither makes again what is there.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.PHONY: run test lint bench results clean
+
+run: $(STAMP)
+	$(BIN)/galaxy run --survey embedded --profile laptop
+
+test: $(STAMP)
+	$(BIN)/python -m pytest
+
+lint: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(STAMP)
+	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+results: $(STAMP)
+	$(BIN)/python -m tests.benchmarks.report
+
+clean:
+	rm -rf .venv galaxy-data
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --constraint constraints.txt --editable '.[dev]'
+	touch $(STAMP)

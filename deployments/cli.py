@@ -1,0 +1,119 @@
+"""The `galaxy` command."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+from typing import Annotated
+
+import typer
+from rich.console import Console
+
+from infra.environment import prepare_environment, running_services
+from infra.errors import GalaxyError
+from infra.settings import Settings
+
+app = typer.Typer(
+    help="From a sky survey to science.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
+)
+
+Survey = Annotated[str, typer.Option(help="Name of a shipped survey, or the path of a survey definition in TOML.")]
+ProfileOption = Annotated[str, typer.Option(help="Name of a shipped profile, or the path of a profile in TOML.")]
+
+
+@app.command()
+def run(
+    survey: Survey = "embedded",
+    profile: ProfileOption = "laptop",
+    stages: Annotated[str, typer.Option(help="`all`, or stages separated by commas.")] = "all",
+) -> None:
+    """Run a survey through its stages. What is done is skipped, what was stopped is carried on."""
+    console = Console()
+    settings = Settings.from_environment()
+    prepare_environment(settings)
+    console.print(f"survey {survey}, profile {profile}, everything goes to {settings.home}", highlight=False)
+    if not running_services(settings):
+        console.print("starting Prefect for this run (`galaxy up` keeps it running) ...", highlight=False)
+    # Flows bring Prefect, torch and MLflow: imported once the environment says where they live.
+    from deployments.console import print_summary, stages_shown
+    from flows.survey_run import survey_run
+    from tasks.chain import chosen_stages, open_chain
+
+    open_chain(survey, profile).folder("ingest")  # what is wrong with the definition is said before anything starts
+    chosen_stages(stages)
+    started = time.monotonic()
+    with stages_shown(console):
+        results = survey_run(survey=survey, profile=profile, stages=stages)
+    print_summary(console, results, time.monotonic() - started)
+
+
+@app.command()
+def up(
+    prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server and UI.")] = 4200,
+    mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow server and UI.")] = 5000,
+) -> None:
+    """Run Prefect server, worker and MLflow server on this machine, on loopback, until Ctrl-C."""
+    from infra.stack import LocalStack
+
+    settings = Settings.from_environment()
+    prepare_environment(settings)
+    console = Console()
+    console.print("starting; the first time takes about half a minute ...")
+    LocalStack(
+        settings, prefect_port, mlflow_port, _prefect_file(), lambda line: console.print(line, highlight=False)
+    ).run()
+
+
+@app.command()
+def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON instead of tables.")] = False) -> None:
+    """Show datasets, stages, models and catalogues, and where they are."""
+    settings = Settings.from_environment()
+    prepare_environment(settings)
+    from deployments.status import collect_status, print_status
+
+    content = collect_status(settings)
+    if as_json:
+        typer.echo(json.dumps(content, indent=2))
+    else:
+        print_status(Console(), content)
+
+
+@app.command()
+def check(survey: Survey = "embedded", profile: ProfileOption = "laptop") -> None:
+    """Say whether this machine is ready, and what a run will take: time, memory, bytes."""
+    settings = Settings.from_environment()
+    prepare_environment(settings)
+    from deployments.readiness import check_machine, expect_run
+
+    console = Console()
+    ready = check_machine(console, settings)
+    expect_run(console, settings, survey, profile)
+    if not ready:
+        raise typer.Exit(1)
+
+
+def _prefect_file() -> Path:
+    """`prefect.yaml` of the folder that the command is given in, else of the checkout that this package lies in."""
+    for folder in (Path.cwd(), Path(__file__).resolve().parents[1]):
+        if (folder / "prefect.yaml").is_file():
+            return folder / "prefect.yaml"
+    raise GalaxyError(f"no prefect.yaml in {Path.cwd()}; run `galaxy up` in the project's folder")
+
+
+def main() -> None:
+    """Run the command; what a user can mend is printed as one message, with exit status 1."""
+    try:
+        app()
+    except GalaxyError as error:
+        Console(stderr=True).print(f"[red]error[/red] {error}", highlight=False, soft_wrap=True)
+        # Prefect's threads may hold the interpreter for a while after a failed run.
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,220 @@
+"""The multi-task network: one shared encoder-decoder, a head per label table, restoration and reconstruction."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, cast
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from .card import CardError, ModelCard
+from .heads import ClassificationHead, ParameterHead, VotesHead
+from .lvm import GalaxyLVM, architecture, from_architecture
+from .votes import concentrations, fractions_with_spread
+
+KINDS = ("classes", "votes", "values")
+
+
+@dataclass(frozen=True)
+class HeadScheme:
+    """What one head answers.
+
+    Attributes
+    ----------
+    table, source
+        Name of the label table, and of the source whose objects it labels.
+    kind
+        `classes`, `votes` or `values`.
+    names
+        Classes, questions or parameters, in the order of the outputs.
+    answers
+        For `votes`: the answers of each question.
+    """
+
+    table: str
+    source: str
+    kind: str
+    names: tuple[str, ...]
+    answers: tuple[tuple[str, ...], ...] = ()
+
+    def to_dict(self) -> dict[str, Any]:
+        """JSON values; lists keep the order, which a card's sorted keys would not."""
+        content = {"table": self.table, "source": self.source, "kind": self.kind, "names": list(self.names)}
+        return {**content, "answers": [list(answers) for answers in self.answers]}
+
+    @classmethod
+    def from_dict(cls, content: Mapping[str, Any]) -> HeadScheme:
+        """Rebuild from JSON; raises CardError if a key is missing or the kind is unknown."""
+        try:
+            answers = tuple(tuple(answers) for answers in content["answers"])
+            scheme = cls(content["table"], content["source"], content["kind"], tuple(content["names"]), answers)
+        except KeyError as error:
+            raise CardError(f"a head of the label scheme lacks the key {error}") from None
+        if scheme.kind not in KINDS:
+            raise CardError(f"head {scheme.table!r} is of kind {scheme.kind!r}; known are {list(KINDS)}")
+        return scheme
+
+    @property
+    def questions(self) -> list[tuple[str, tuple[str, ...]]]:
+        """For `votes`: each question with its answers."""
+        return list(zip(self.names, self.answers, strict=True))
+
+
+class RestorationHead(nn.Module):
+    """Convolutions from the decoder's picture of a degraded image, and that image, to a correction of it.
+
+    The image comes in at full resolution because the encoder's first act, patches of 4 x 4 pixels, loses detail.
+    """
+
+    def __init__(self, width: int = 16) -> None:
+        super().__init__()
+        self.first = nn.Conv2d(6, width, 5, padding=2)
+        self.middle = nn.Conv2d(width, width, 3, padding=1)
+        self.last = nn.Conv2d(width, 3, 5, padding=2)
+        self.activation = nn.GELU()
+        # untrained, the restored image is the degraded one
+        nn.init.zeros_(self.last.weight)
+        nn.init.zeros_(cast(Tensor, self.last.bias))
+
+    def forward(self, degraded: Tensor, decoded: Tensor) -> Tensor:
+        """Two (N, 3, h, w) to the correction (N, 3, h, w)."""
+        features = self.activation(self.first(torch.cat([degraded, decoded], dim=1)))
+        return cast(Tensor, self.last(self.activation(self.middle(features))))
+
+
+class MultiTaskNetwork(nn.Module):
+    """A large vision model with heads.
+
+    Parameters
+    ----------
+    lvm
+        Encoder and decoder, shared by all tasks.
+    schemes
+        One head each; tables must differ.
+    calibration
+        By table: `temperature` for classes, `sigma_scale` for votes, one `sigma_scale` per parameter for values.
+        What is missing counts as one.
+    """
+
+    def __init__(
+        self, lvm: GalaxyLVM, schemes: Sequence[HeadScheme], calibration: Mapping[str, Any] | None = None
+    ) -> None:
+        super().__init__()
+        self.lvm = lvm
+        self.schemes = tuple(schemes)
+        self.calibration = dict(calibration or {})
+        features = lvm.channels[-1]
+        self.heads = nn.ModuleDict({scheme.table: _head(scheme, features) for scheme in self.schemes})
+        if len(self.heads) != len(self.schemes):
+            raise ValueError(f"tables must differ, not {[scheme.table for scheme in self.schemes]}")
+        self.restoration = RestorationHead()
+        self.columns = column_names(self.schemes)
+
+    def embed(self, rgb: Tensor) -> Tensor:
+        """(N, 3, h, w) RGB in 0..1 to the (N, D) features that all heads read."""
+        return self.lvm.embed(rgb)
+
+    def restore(self, rgb: Tensor) -> Tensor:
+        """A blurred, noisy (N, 3, h, w) to its restoration: the image plus a learnt correction, not clipped."""
+        correction: Tensor = self.restoration(rgb, self.lvm(rgb))
+        return rgb + correction.float()
+
+    def reconstruct(self, rgb: Tensor, hidden: Tensor) -> Tensor:
+        """(N, 3, h, w) and the (N, 1, h, w) bool of hidden pixels to the whole image (N, 3, h, w)."""
+        return cast(Tensor, self.lvm(rgb, hidden))
+
+    def forward(self, rgb: Tensor) -> dict[str, Any]:
+        """(N, 3, h, w) to each head's raw output, by table."""
+        embedding = self.embed(rgb)
+        return {table: head(embedding) for table, head in self.heads.items()}
+
+    @torch.inference_mode()
+    def predict_columns(self, rgb: Tensor) -> dict[str, np.ndarray]:
+        """Every head's answer, calibrated.
+
+        Parameters
+        ----------
+        rgb
+            (N, 3, h, w) in 0..1.
+
+        Returns
+        -------
+        dict
+            `p_<class>` (sum one per table), `votes_<question>_<answer>` and `<parameter>`, the last two with
+            `..._sigma`; each (N,) float32. A name that two tables would share carries the table's name as well.
+        """
+        embedding = self.embed(rgb).float()
+        answer: dict[str, np.ndarray] = {}
+        for scheme in self.schemes:
+            values = self._answers(scheme, embedding)
+            for name, column in zip(self.columns[scheme.table], values.T, strict=True):
+                answer[name] = column
+        return answer
+
+    def _answers(self, scheme: HeadScheme, embedding: Tensor) -> np.ndarray:
+        """(N, columns of the table) float32, in the order of `column_names`."""
+        head, calibration = self.heads[scheme.table], self.calibration.get(scheme.table, {})
+        if isinstance(head, ClassificationHead):
+            table = torch.softmax(head(embedding) / float(calibration.get("temperature", 1.0)), dim=1)
+        elif isinstance(head, VotesHead):
+            scale = float(calibration.get("sigma_scale", 1.0))
+            pairs = []
+            for output in head(embedding).values():
+                fraction, sigma = fractions_with_spread(concentrations(output))
+                pairs.append(torch.stack([fraction, sigma * scale], dim=2).flatten(1))
+            table = torch.cat(pairs, dim=1)
+        else:
+            value, sigma = cast(ParameterHead, head).predict(embedding)
+            scales = calibration.get("sigma_scale", {})
+            factor = sigma.new_tensor([float(scales.get(name, 1.0)) for name in scheme.names])
+            table = torch.stack([value, sigma * factor], dim=2).flatten(1)
+        return table.float().cpu().numpy()
+
+
+def column_names(schemes: Sequence[HeadScheme]) -> dict[str, list[str]]:
+    """The columns of each table, unique over all tables; a name that would clash carries its table's name."""
+    plain = {scheme.table: _columns(scheme, "") for scheme in schemes}
+    seen = Counter(name for names in plain.values() for name in names)
+    result = {}
+    for scheme in schemes:
+        clash = any(seen[name] > 1 for name in plain[scheme.table])
+        result[scheme.table] = _columns(scheme, f"{scheme.table}_") if clash else plain[scheme.table]
+    return result
+
+
+def build(card: ModelCard) -> MultiTaskNetwork:
+    """The untrained network of a card of kind `morphology`; its calibration comes from the card."""
+    try:
+        lvm = from_architecture(card.architecture["lvm"])
+        schemes = [HeadScheme.from_dict(content) for content in card.labels["heads"]]
+    except KeyError as error:
+        raise CardError(f"the card of {card.name} lacks {error}; it is none of a multi-task network") from None
+    return MultiTaskNetwork(lvm, schemes, card.calibration)
+
+
+def describe(network: MultiTaskNetwork) -> tuple[dict[str, Any], dict[str, Any]]:
+    """A card's `architecture` and `labels` of the network, from which `build` makes it again."""
+    content = {"kind": "morphology", "lvm": architecture(network.lvm)}
+    return content, {"heads": [scheme.to_dict() for scheme in network.schemes]}
+
+
+def _head(scheme: HeadScheme, features: int) -> nn.Module:
+    if scheme.kind == "classes":
+        return ClassificationHead(features, scheme.names)
+    if scheme.kind == "votes":
+        return VotesHead(features, scheme.questions)
+    return ParameterHead(features, scheme.names)
+
+
+def _columns(scheme: HeadScheme, prefix: str) -> list[str]:
+    if scheme.kind == "classes":
+        return [f"p_{prefix}{name}" for name in scheme.names]
+    if scheme.kind == "votes":
+        names = [f"votes_{prefix}{question}_{answer}" for question, answers in scheme.questions for answer in answers]
+    else:
+        names = [f"{prefix}{name}" for name in scheme.names]
+    return [column for name in names for column in (name, f"{name}_sigma")]

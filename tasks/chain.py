@@ -1,0 +1,143 @@
+"""Which stage reads which, where each one's folder is, and whether it is done."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import version
+from typing import Any
+
+from infra.errors import GalaxyError
+from infra.profile import Profile, load_profile
+from infra.progress import progress_of
+from infra.settings import Settings
+from infra.stage_folder import StageFolder
+from tasks.ingest.fingerprint import fingerprint
+from tasks.ingest.survey import SurveyDefinition, load_survey
+from tasks.stage import Record, StageContext
+
+READS: Mapping[str, tuple[str, ...]] = {
+    "ingest": (),
+    "preprocess": ("ingest",),
+    "pretrain": ("preprocess",),
+    "finetune": ("preprocess", "pretrain"),
+    "align": ("preprocess", "pretrain"),
+    "find-lenses": ("preprocess", "pretrain"),
+    "infer": ("preprocess",),
+}
+"""Each stage and the stages whose results it reads, in the order of a whole run."""
+
+STAGES = tuple(READS)
+
+MODELS: Mapping[str, str] = {
+    "pretrain": "galaxy-lvm",
+    "finetune": "galaxy-morphology",
+    "align": "galaxy-align",
+    "find-lenses": "galaxy-lens-finder",
+}
+"""Training stage to the registered model that it makes."""
+
+
+def chosen_stages(text: str) -> tuple[str, ...]:
+    """The stages that `text` names ("all", or names with commas), in the order of a whole run.
+
+    Raises
+    ------
+    GalaxyError
+        If a name is not a stage's.
+    """
+    if text.strip() == "all":
+        return STAGES
+    names = [name.strip() for name in text.split(",") if name.strip()]
+    unknown = sorted(set(names) - set(STAGES))
+    if unknown or not names:
+        raise GalaxyError(
+            f"no such stage: {', '.join(unknown) or repr(text)}; stages are {', '.join(STAGES)}, or `all`"
+        )
+    return tuple(stage for stage in STAGES if stage in names)
+
+
+@dataclass(frozen=True)
+class Chain:
+    """One survey run with one profile: all its stages, done or not.
+
+    Attributes
+    ----------
+    models
+        Version of each registered model that `infer` uses, resolved once.
+    """
+
+    survey: SurveyDefinition
+    profile: Profile
+    settings: Settings
+    models: Mapping[str, str] = field(default_factory=dict)
+
+    def folder(self, stage: str) -> StageFolder:
+        """The folder of `stage` for these inputs.
+
+        Raises
+        ------
+        GalaxyError
+            If a stage that it reads is not done; the message says which command does it.
+        """
+        return StageFolder(self.settings.stages / self.survey.name, stage, self._inputs(stage))
+
+    def result(self, stage: str) -> dict[str, Any] | None:
+        """What `stage` made, or None if it is not done or cannot begin."""
+        try:
+            return self.folder(stage).result()
+        except GalaxyError:
+            return None
+
+    def context(self, stage: str, record: Record) -> StageContext:
+        """What the stage's work is handed."""
+        upstream: dict[str, Mapping[str, Any]] = {name: self._upstream(stage, name) for name in READS[stage]}
+        if stage == "infer":
+            upstream["models"] = {name: {"version": number} for name, number in self.models.items()}
+        return StageContext(
+            survey=self.survey,
+            profile=self.profile,
+            settings=self.settings,
+            folder=self.folder(stage).path,
+            upstream=upstream,
+            progress=progress_of(stage),
+            record=record,
+        )
+
+    def _inputs(self, stage: str) -> dict[str, Any]:
+        inputs: dict[str, Any] = {"code": version("galaxy-lvm")}
+        if stage == "ingest":
+            inputs["survey"] = self.survey.model_dump(mode="json")
+            inputs["tables"] = fingerprint(self.survey, self.settings)
+        else:
+            inputs["reads"] = {name: _identity(self._upstream(stage, name)) for name in READS[stage]}
+        if stage == "infer":
+            inputs["models"] = dict(self.models)
+        inputs["settings"] = getattr(self.profile, stage.replace("-", "_")).model_dump(mode="json")
+        return inputs
+
+    def _upstream(self, stage: str, name: str) -> dict[str, Any]:
+        result = self.folder(name).result()
+        if result is None:
+            raise GalaxyError(
+                f"stage {stage} reads stage {name}, which is not done for survey {self.survey.name} with profile "
+                f"{self.profile.name}; run `galaxy run --survey ... --profile ... --stages {name}` first"
+            )
+        return result
+
+
+def open_chain(survey: str, profile: str, **overrides: Mapping[str, Any]) -> Chain:
+    """The chain of a survey and a profile, each a shipped name or the path of a TOML file.
+
+    `overrides` replaces fields of the profile's sections, such as `pretrain={"epochs": 2}`.
+    """
+    chosen = load_profile(profile)
+    for section, fields in overrides.items():
+        if fields:
+            content = {**getattr(chosen, section).model_dump(), **fields}
+            chosen = chosen.model_copy(update={section: type(getattr(chosen, section)).model_validate(content)})
+    return Chain(load_survey(survey), chosen, Settings.from_environment())
+
+
+def _identity(result: Mapping[str, Any]) -> str:
+    return str(result.get("weights_digest") or result["digest"])

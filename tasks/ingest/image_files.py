@@ -1,0 +1,95 @@
+"""Opens one image file, guarded against what may be wrong with it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import numpy as np
+from astropy.io import fits
+from astropy.wcs import WCS, FITSFixedWarning
+from astropy.wcs.utils import proj_plane_pixel_scales
+from PIL import Image, UnidentifiedImageError
+
+from tasks.ingest.resample import kept_side
+from tasks.stamps.stamp import Refusal
+
+LARGEST_IMAGE = 64_000_000
+"""Pixels. A larger picture would decode to more memory than a stamp can be worth."""
+
+PICTURE_MODES = ("RGB", "RGBA", "L", "P", "CMYK")
+"""Eight bits a channel; others are not display pictures."""
+
+
+def open_picture(path: Path, keep: float, size: int) -> tuple[Image.Image, float] | Refusal:
+    """A decoded RGB picture, and how many pixels of the file one of its pixels spans along a side.
+
+    A JPEG much larger than the stamp is decoded at a fraction of its size, which its format makes
+    cheap, but never at less than twice the stamp's resolution.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", Image.DecompressionBombWarning)
+            picture = Image.open(path)
+        with picture:
+            width, height = picture.size
+            if width * height > LARGEST_IMAGE:
+                return Refusal("image too large", detail=f"{path.name} is {width} x {height} px")
+            if picture.mode not in PICTURE_MODES:
+                return Refusal("not an 8-bit picture", detail=f"{path.name} has mode {picture.mode}")
+            shrink = 2 * size / kept_side(width, height, keep)
+            if picture.format == "JPEG" and shrink < 1:
+                picture.draft("RGB", (round(width * shrink), round(height * shrink)))
+            # 1 unless drafted; along the shorter side, by which the stamp is cut
+            span = min(width, height) / min(picture.size)
+            return picture.convert("RGB"), span
+    except FileNotFoundError:
+        return Refusal("no image file", detail=path.name)
+    except (Image.DecompressionBombError, Image.DecompressionBombWarning):
+        return Refusal("image too large", detail=path.name)
+    except UnidentifiedImageError:
+        return Refusal("unreadable image", detail=f"{path.name} is not a picture")
+    except (OSError, SyntaxError, ValueError) as error:
+        truncated = "truncated" in str(error) or "EOF" in str(error)
+        return Refusal("truncated image" if truncated else "unreadable image", detail=f"{path.name}: {error}")
+
+
+def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
+    """Planes (C, H, W) float32 of the first image in a FITS file, and its pixel scale in "/px where it has a WCS."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", FITSFixedWarning)  # old PC keywords are understood all the same
+            with fits.open(path, memmap=False) as file:
+                for unit in file:
+                    if unit.is_image and unit.header.get("NAXIS", 0) >= 2:
+                        return _planes(path, unit)
+        return Refusal("unreadable image", detail=f"{path.name} has no image")
+    except FileNotFoundError:
+        return Refusal("no image file", detail=path.name)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        truncated = "truncated" in str(error).lower() or "buffer" in str(error).lower()
+        return Refusal("truncated image" if truncated else "unreadable image", detail=f"{path.name}: {error}")
+
+
+def _planes(path: Path, unit: fits.ImageHDU) -> tuple[np.ndarray, float | None] | Refusal:
+    header = unit.header
+    pixels = 1
+    for axis in range(1, header["NAXIS"] + 1):
+        pixels *= header[f"NAXIS{axis}"]
+    if header["NAXIS"] > 3 or pixels > LARGEST_IMAGE:
+        return Refusal("image too large", detail=f"{path.name} has {header['NAXIS']} axes and {pixels} pixels")
+    declared = str(header.get("BUNIT", "nanomaggy")).strip().lower()
+    if declared not in ("nanomaggy", "nanomaggies", "nmgy", "nanomaggy/pix", ""):
+        return Refusal("not in nanomaggies", detail=f"{path.name} has BUNIT {declared!r}")
+    planes = np.asarray(unit.data, np.float32)
+    return (planes[None] if planes.ndim == 2 else planes), _pixel_scale(header)
+
+
+def _pixel_scale(header: fits.Header) -> float | None:
+    if "CTYPE1" not in header:
+        return None
+    try:
+        scales = proj_plane_pixel_scales(WCS(header).celestial)  # degrees
+    except (ValueError, TypeError, KeyError):
+        return None
+    return float(np.mean(scales)) * 3600 if len(scales) == 2 else None

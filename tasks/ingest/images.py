@@ -1,0 +1,145 @@
+"""A folder of JPEG, PNG or FITS images with a table."""
+
+from __future__ import annotations
+
+import os
+from functools import cached_property
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pandas as pd
+
+from infra.errors import GalaxyError
+from infra.settings import SKY_VARIABLE, Settings
+from tasks.ingest.image_files import open_fluxes, open_picture
+from tasks.ingest.resample import flux_stamp, kept_side, picture_stamp
+from tasks.ingest.survey import ImagesSource, SurveyDefinition, expand
+from tasks.ingest.tables import need_columns, object_ids, read_table
+from tasks.stamps.stamp import Refusal, Stamp
+
+FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
+
+
+class ImageFolder:
+    """Reads the images that a table names, each as the central square at the stamp's size."""
+
+    def __init__(self, source: ImagesSource, definition: SurveyDefinition, settings: Settings) -> None:
+        self.source = source
+        self.folder = Path(expand(source.folder, settings))
+        self.catalogue = Path(expand(source.catalogue, settings))
+        self.units = definition.units
+        self.bands = tuple(definition.bands)
+        self.stamp_size = definition.stamp_size
+
+    @property
+    def what(self) -> str:
+        """How messages call this source."""
+        return f"source {self.source.name}"
+
+    @cached_property
+    def table(self) -> pd.DataFrame:
+        """The catalogue as it is, one or more rows per image.
+
+        Raises
+        ------
+        GalaxyError
+            If the folder, the catalogue or a column is missing.
+        """
+        if not self.folder.is_dir():
+            raise GalaxyError(
+                f"{self.what}: no folder {self.folder}; correct `folder` in the survey definition, "
+                f"or set {SKY_VARIABLE} to where the images are"
+            )
+        columns = self.source.columns
+        names = [columns.object_id, columns.file, columns.field]
+        table = read_table(self.catalogue, [name for name in names if name], self.what)
+        need_columns(table, [*names, columns.ra, columns.dec], self.catalogue, self.what)
+        return table
+
+    def rows(self) -> pd.DataFrame:
+        """One row per row of the table, whatever is wrong with it: `object_id`, `ra`, `dec`, `field`, `file`."""
+        table, columns = self.table, self.source.columns
+        name = columns.field
+        fields = table[name] if name else pd.Series(None, index=table.index, dtype=object)
+        return pd.DataFrame(
+            {
+                "object_id": object_ids(self.source.name, table[columns.object_id]),
+                "ra": self._degrees(columns.ra),
+                "dec": self._degrees(columns.dec),
+                "field": [None if pd.isna(value) else f"{self.source.name}/{value}" for value in fields],
+                "file": self._files(),
+            },
+            index=table.index,
+        )
+
+    def listing(self) -> set[str]:
+        """Names of all files in the folder, relative to it."""
+        return {
+            (Path(folder) / name).relative_to(self.folder).as_posix()
+            for folder, _, names in os.walk(self.folder)
+            for name in names
+        }
+
+    def read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
+        """A stamp, or the reason why there is none, for each row."""
+        return [self._read(str(name)) for name in rows["file"]]
+
+    def _degrees(self, name: str | None) -> pd.Series:
+        if name is None:
+            return pd.Series(np.nan, index=self.table.index)
+        return pd.to_numeric(self.table[name], errors="coerce").astype(np.float64)
+
+    def _files(self) -> pd.Series:
+        """File of each row; where the table has no column for it, the one that is called like the object."""
+        if self.source.columns.file:
+            return self.table[self.source.columns.file].astype(object)
+        by_id = {}
+        for name in sorted(self.listing(), reverse=True):
+            by_id[object_ids("", pd.Series([name]))[0]] = name
+        return object_ids("", self.table[self.source.columns.object_id]).map(by_id).astype(object)
+
+    def _read(self, name: str) -> Stamp | Refusal:
+        place = PurePosixPath(name)
+        if place.is_absolute() or ".." in place.parts:
+            return Refusal("image outside of the folder", detail=name)
+        path = self.folder / place
+        is_fits = name.lower().endswith(FITS_SUFFIXES)
+        if is_fits != (self.units == "nanomaggy"):
+            kind = "a FITS image" if is_fits else "a picture"
+            return Refusal("units do not fit", detail=f"{name} is {kind}, the definition's units are {self.units}")
+        return self._read_fluxes(path) if is_fits else self._read_picture(path)
+
+    def _read_picture(self, path: Path) -> Stamp | Refusal:
+        opened = open_picture(path, self.source.rescale.keep, self.stamp_size)
+        if isinstance(opened, Refusal):
+            return opened
+        picture, span = opened
+        side = kept_side(*picture.size, self.source.rescale.keep) * span
+        image = picture_stamp(picture, self.source.rescale.keep, self.stamp_size)
+        return Stamp(image, {"pixel_scale": self._pixel_scale(self.source.pixel_scale, side)})
+
+    def _read_fluxes(self, path: Path) -> Stamp | Refusal:
+        opened = open_fluxes(path)
+        if isinstance(opened, Refusal):
+            return opened
+        planes, scale = opened
+        bands = self.source.survey_bands
+        if len(planes) != len(bands):
+            return Refusal("wrong bands", detail=f"{path.name} has {len(planes)} planes for the bands {bands}")
+        missing = [band for band in self.bands if band not in bands]
+        if missing:
+            return Refusal("wrong bands", detail=f"{path.name} has {bands}, the definition wants {''.join(self.bands)}")
+        image = flux_stamp(
+            planes[[bands.index(band) for band in self.bands]], self.source.rescale.keep, self.stamp_size
+        )
+        if not np.isfinite(image).any():
+            return Refusal("no coverage", state="no_coverage", detail=path.name)
+        halves = image.astype(np.float16)
+        if not np.isfinite(halves).all():
+            return Refusal("pixels without a value", detail=f"{path.name}: {int((~np.isfinite(halves)).sum())} pixels")
+        side = kept_side(planes.shape[2], planes.shape[1], self.source.rescale.keep)
+        return Stamp(halves, {"pixel_scale": self._pixel_scale(self.source.pixel_scale or scale, side)})
+
+    def _pixel_scale(self, scale: float | None, side: float) -> float | None:
+        """Pixel scale of the stamp, "/px, from that of the file and the side of the kept square in its pixels."""
+        return None if scale is None else scale * side / self.stamp_size

@@ -1,0 +1,164 @@
+"""The ingest stage: from a survey definition to a finished stamp dataset."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from infra.cluster import open_client
+from infra.errors import GalaxyError
+from infra.settings import Settings
+from infra.stage_folder import canonical_digest
+from tasks.ingest.catalogue import complete_catalogue, make_plan, rows_of_source
+from tasks.ingest.fingerprint import fingerprint
+from tasks.ingest.labels import pack_mask
+from tasks.ingest.sources import open_source
+from tasks.ingest.survey import SurveyDefinition
+from tasks.stage import StageContext
+from tasks.stamps.dataset import StampDataset, publish
+from tasks.stamps.layout import StampLayout
+from tasks.stamps.part import Part
+from tasks.stamps.stamp import Refusal, Stamp
+
+FIRST_PART = "parts/0000"
+
+
+def ingest(context: StageContext) -> dict[str, Any]:
+    """Read every object of the survey's sources into the stamp store.
+
+    Shards that an earlier run loaded are not loaded again. Killed at any moment and started again, it
+    ends with the same digest as an undisturbed run, with any number of workers.
+
+    Returns
+    -------
+    dict
+        `dataset` (folder), `digest`, `objects` (named by the sources), `accepted` (valid stamps), `refused`
+        (reason to number: refused rows, failed images and places without coverage), `labels_refused`
+        (reason to number), `quarantine` (Parquet file with each of them).
+
+    Raises
+    ------
+    GalaxyError
+        If a folder, table or column is missing, a worker is lost for good, or the disk is full.
+    """
+    root = context.folder / "dataset"
+    try:
+        part = _open_part(context, root / FIRST_PART)
+        _load(context, part)
+        proof = part.finalise(partial(complete_catalogue, definition=context.survey))
+        manifest = publish(root, [FIRST_PART])
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise _disk_full(root) from error
+    quarantine = StampDataset.open(root).quarantine
+    objects = quarantine["kind"] == "object"
+    return {
+        "dataset": str(root),
+        "digest": manifest["digest"],
+        "objects": proof["input"],
+        "accepted": proof["states"]["valid"],
+        "refused": _count(quarantine.loc[objects, "reason"]),
+        "labels_refused": _count(quarantine.loc[~objects, "reason"]),
+        "quarantine": str(root / FIRST_PART / "quarantine.parquet"),
+    }
+
+
+def load_shard(shard: int, root: Path, definition: SurveyDefinition, settings: Settings) -> dict[str, int]:
+    """Load one shard of a part; runs in any process. Returns state to number of rows."""
+    part = Part.open(root)
+    return part.load_shard(shard, partial(_read, definition, settings, part.source_columns)).states
+
+
+def _open_part(context: StageContext, root: Path) -> Part:
+    """The part of an earlier start, if it was planned from the same tables, else a new one."""
+    identity = canonical_digest(
+        {
+            "survey": context.survey.model_dump(mode="json"),
+            "tables": fingerprint(context.survey, context.settings),
+            "shard_stamps": context.profile.ingest.shard_stamps,
+            "chunk_stamps": context.profile.ingest.chunk_stamps,
+        }
+    )
+    if Part.exists(root):
+        part = Part.open(root)
+        if part.identity == identity:
+            return part
+        context.progress(0, 1, "the tables have changed since the last start: planning anew")
+    plan = make_plan(context.survey, context.settings)
+    layout = StampLayout(
+        rows=len(plan.rows),
+        bands=tuple(context.survey.bands),
+        stamp_size=context.survey.stamp_size,
+        units=context.survey.units,
+        shard_stamps=context.profile.ingest.shard_stamps,
+        chunk_stamps=context.profile.ingest.chunk_stamps,
+    )
+    attributes = {"definition": context.survey.model_dump(mode="json")}
+    return Part.create(root, layout, plan.rows, plan.refused, plan.counts, attributes, identity, plan.source_columns)
+
+
+def _load(context: StageContext, part: Part) -> None:
+    pending, total = part.pending(), part.layout.shards
+    done = total - len(pending)
+    if done:
+        context.progress(done, total, f"{done} of {total} shards were there already")
+    if not pending:
+        return
+    work = partial(load_shard, root=part.storage.root, definition=context.survey, settings=context.settings)
+    with open_client(context.profile.cluster) as workers:
+        for shard, _ in workers.map(work, pending):
+            done += 1
+            context.progress(done, total, f"shard {shard}")
+
+
+def _read(
+    definition: SurveyDefinition,
+    settings: Settings,
+    columns: dict[str, dict[str, str]],
+    rows: pd.DataFrame,
+) -> list[Stamp | Refusal]:
+    """Stamps of rows from several sources, in their order."""
+    answers: list[Stamp | Refusal | None] = [None] * len(rows)
+    for source in definition.sources:
+        places = np.flatnonzero((rows["source"] == source.name).to_numpy())
+        if len(places):
+            mine = rows_of_source(rows, source.name, columns[source.name])
+            found: Sequence[Stamp | Refusal] = open_source(source, definition, settings).read(mine)
+            for place, answer in zip(places, found, strict=True):
+                answers[place] = _packed(answer)
+    return [answer for answer in answers if answer is not None]
+
+
+def _packed(answer: Stamp | Refusal) -> Stamp | Refusal:
+    """The answer with masks as bytes, as the catalogue holds them."""
+    if isinstance(answer, Refusal):
+        return answer
+    columns = {
+        name: pack_mask(value) if isinstance(value, np.ndarray) and value.ndim == 2 else value
+        for name, value in answer.columns.items()
+    }
+    return Stamp(answer.image, columns, answer.invvar)
+
+
+def _count(reasons: pd.Series) -> dict[str, int]:
+    return {str(reason): int(number) for reason, number in sorted(reasons.value_counts().items())}
+
+
+def _disk_full(root: Path) -> GalaxyError:
+    part = root / FIRST_PART
+    kept, total = 0, 0
+    if Part.exists(part):
+        opened = Part.open(part)
+        total = opened.layout.shards
+        kept = total - len(opened.pending())
+    return GalaxyError(
+        f"the disk of {root} is full. {kept} of {total or 'all'} shards are complete and kept; nothing is published. "
+        "Make room and run ingest again: it carries on from there"
+    )

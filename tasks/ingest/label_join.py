@@ -1,0 +1,69 @@
+"""Puts label tables beside the objects of a source, and says which labels found no place."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+
+from infra.settings import Settings
+from tasks.ingest.images import ImageFolder
+from tasks.ingest.labels import label_columns
+from tasks.ingest.survey import LabelTable, expand
+from tasks.ingest.tables import as_text, need_columns, object_ids, read_table
+from tasks.stamps.part import QUARANTINE_COLUMNS
+
+
+def join_labels(
+    table: LabelTable, folder: ImageFolder, known: set[str], settings: Settings
+) -> tuple[pd.DataFrame, pd.DataFrame]:
+    """The label columns of one table by object id, and its quarantine.
+
+    Parameters
+    ----------
+    known
+        Ids of all objects that the source named, refused ones as well.
+
+    Returns
+    -------
+    labels
+        Index: object id, each once.
+    quarantine
+        Labels of images that are not there, of no class in the definition, or second ones of an object.
+    """
+    key = table.key or folder.source.columns.object_id
+    if table.catalogue is None:
+        frame, path = folder.table, folder.catalogue
+    else:
+        path = Path(expand(table.catalogue, settings))
+        frame = read_table(path, [key], f"label table {table.name}")
+    need_columns(frame, [key], path, f"label table {table.name}")
+    ids = object_ids(folder.source.name, frame[key])
+    columns, unknown = label_columns(table, frame, str(path))
+    named = ids[unknown.index]
+    problems = [(name, "label is no class of the definition", text) for name, text in zip(named, unknown, strict=True)]
+
+    strange = ~ids.isin(known)
+    problems += [(ids[index], "label for an image that is not there", f"row {index}") for index in ids.index[strange]]
+
+    usable = columns[~strange & columns.notna().any(axis=1)].copy()
+    usable.index = pd.Index(ids[usable.index], dtype=object)
+    text = as_text(usable)
+    same = (text == text.groupby(level=0).transform("first")).all(axis=1)
+    second = text[usable.index.duplicated() & ~same]
+    problems += [(name, "second label for one object", ", ".join(values)) for name, *values in second.itertuples()]
+
+    labels = usable[~usable.index.duplicated()]
+    rows = [
+        {
+            "kind": "label",
+            "source": table.source,
+            "object_id": name,
+            "table": table.name,
+            "state": "refused",
+            "reason": reason,
+            "detail": detail,
+        }
+        for name, reason, detail in problems
+    ]
+    return labels, pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))

@@ -1,0 +1,64 @@
+"""Runs one stage: skipped if done, carried on if begun, tracked, registered, and marked as done at the very end."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from prefect.runtime import flow_run
+
+from infra.progress import progress_of
+from tasks.chain import MODELS, Chain
+from tasks.stage import StageContext
+from tasks.track.gate import decide_and_promote
+from tasks.track.registry import register
+from tasks.track.runs import FlowRun, StageRun, find_survey_run, stage_run
+
+Work = Callable[[StageContext], Mapping[str, Any]]
+
+
+def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
+    """Do `stage`, or give back what it made before.
+
+    Returns
+    -------
+    dict
+        The stage's result; with `skipped` if nothing was done, `folder`, `mlflow_run` and `mlflow_page`, and for a
+        training stage `registered`: name, version, and the gate's decision.
+    """
+    folder = chain.folder(stage)
+    progress = progress_of(stage)
+    with folder.locked():
+        result = folder.result()
+        if result is not None:
+            progress(1, 1, f"done before: {folder.path.name}")
+            return {**result, "skipped": True}
+        flow = FlowRun(str(flow_run.id or ""), str(flow_run.ui_url or ""))
+        parent = find_survey_run(chain.settings, chain.survey.name, str(flow_run.root_flow_run_id or ""))
+        tracked = stage_run(
+            chain.settings, chain.survey, chain.profile, stage, folder.key, folder.path, parent=parent, flow=flow
+        )
+        with tracked as run:
+            made = dict(work(chain.context(stage, run.record)))
+            run.log_result(made)
+            if stage in MODELS:
+                made["registered"] = _register(chain, stage, folder.key, made, run)
+        made |= {"folder": str(folder.path), "mlflow_run": run.run_id, "mlflow_page": run.url}
+        folder.finish(made)
+    return made
+
+
+def _register(chain: Chain, stage: str, key: str, made: Mapping[str, Any], run: StageRun) -> dict[str, str]:
+    name = MODELS[stage]
+    digest = str(chain.context(stage, run.record).upstream["preprocess"]["digest"])
+    version = register(
+        chain.settings,
+        name,
+        made,
+        stage_key=key,
+        run_id=run.run_id,
+        survey=chain.survey.name,
+        dataset_digest=digest,
+    )
+    decision = decide_and_promote(chain.settings, name, version, made["evaluation"])
+    return {"name": name, "version": version, "decision": decision.sentence}

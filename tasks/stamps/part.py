@@ -1,0 +1,296 @@
+"""One immutable part of a dataset, while it is being made: create, load shards in any order, finalise."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pyarrow.parquet as pq
+
+from infra.stage_folder import canonical_digest
+from tasks.stamps import ledger
+from tasks.stamps.content import ROW_DIGEST_BYTES, frame_digest, row_digest
+from tasks.stamps.errors import IncompletePartError, StampContractError, StampStoreError
+from tasks.stamps.layout import StampLayout, open_array, open_group
+from tasks.stamps.stamp import FAILED, NO_COVERAGE, PENDING, STATES, VALID, Refusal, Stamp
+from tasks.stamps.statistics import merge, sums
+from tasks.stamps.storage import Storage, open_storage
+
+SCHEMA_VERSION = 1
+PART, PLAN, REFUSED = "part.json", "plan.parquet", "refused.parquet"
+CATALOGUE, QUARANTINE, PROOF = "catalog.parquet", "quarantine.parquet", "proof.json"
+QUARANTINE_COLUMNS = ("kind", "source", "object_id", "table", "state", "reason", "detail")
+
+Read = Callable[[pd.DataFrame], Sequence[Stamp | Refusal]]
+"""Takes rows of the plan, gives a stamp or a refusal for each, in order."""
+
+
+class Part:
+    """A part that is being made. Every method may be called again after a kill."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+        content = json.loads(storage.read(PART) or b"null")
+        if content is None:
+            raise IncompletePartError(f"no stamp part at {storage.root}; run the ingest stage")
+        self.identity: str = content["identity"]
+        self.counts: dict[str, int] = content["counts"]
+        self.source_columns: dict[str, dict[str, str]] = content["source_columns"]
+        layout = content["layout"]
+        self.layout = StampLayout(**{**layout, "bands": tuple(layout["bands"])})
+
+    @classmethod
+    def open(cls, root: Path) -> Part:
+        """A part that was created; raises IncompletePartError if there is none."""
+        return cls(open_storage(root))
+
+    @classmethod
+    def exists(cls, root: Path) -> bool:
+        """Whether the part was created to the end."""
+        return open_storage(root).read(PART) is not None
+
+    @classmethod
+    def create(
+        cls,
+        root: Path,
+        layout: StampLayout,
+        plan: pd.DataFrame,
+        refused: pd.DataFrame,
+        counts: dict[str, int],
+        attributes: dict[str, Any],
+        identity: str,
+        source_columns: dict[str, dict[str, str]] | None = None,
+    ) -> Part:
+        """Make an empty part; what an unfinished creation left is removed.
+
+        Parameters
+        ----------
+        plan
+            Rows in their order, as long as the layout says.
+        refused
+            Rows, and labels, that were refused beforehand, with QUARANTINE_COLUMNS.
+        counts
+            `input`: objects that the sources named; `refused`: those of them that are not in the plan.
+        attributes
+            What the group says about itself: JSON values.
+        identity
+            Digest of what the plan was made from.
+        source_columns
+            Source to the plan's columns that are its own, and their types.
+        """
+        storage = open_storage(root)
+        storage.delete_tree()
+        storage.root.mkdir(parents=True)
+        layout.create(storage, {**attributes, "schema_version": SCHEMA_VERSION, "units": layout.units})
+        storage.write(PLAN, to_parquet(plan, layout.shard))
+        storage.write(REFUSED, to_parquet(refused))
+        content = {
+            "schema_version": SCHEMA_VERSION,
+            "identity": identity,
+            "layout": asdict(layout),
+            "counts": counts,
+            "source_columns": source_columns or {},
+        }
+        storage.write(PART, json.dumps(content, sort_keys=True, indent=2).encode())
+        return cls(storage)
+
+    def pending(self) -> list[int]:
+        """Shards that are not in the ledger."""
+        done = set(ledger.recorded(self.storage))
+        return [shard for shard in range(self.layout.shards) if shard not in done]
+
+    def plan(self, shard: int | None = None) -> pd.DataFrame:
+        """The planned rows, of one shard or of all."""
+        with pq.ParquetFile(self.storage.path(PLAN)) as file:
+            table = file.read() if shard is None else file.read_row_group(shard)
+        return table.to_pandas()
+
+    def load_shard(self, shard: int, read: Read) -> ledger.ShardRecord:
+        """Read the stamps of one shard and write them: each object by one atomic act, the ledger last.
+
+        Raises
+        ------
+        StampContractError
+            If the source gives another number, shape, type, or pixels that are not finite.
+        StampStoreError
+            If the part is finalised.
+        """
+        if self.storage.read(PROOF) is not None:
+            raise StampStoreError(f"{self.storage.root} is finalised, and a finalised part never changes")
+        rows = self.plan(shard)
+        answers = read(rows)
+        if len(answers) != len(rows):
+            raise StampContractError(f"shard {shard}: {len(rows)} rows were asked for, {len(answers)} answers came")
+        arrays, outcomes = self._collect(rows, answers)
+        objects = self.layout.objects(shard)
+        outcome_key = f"{ledger.FOLDER}/{shard:08d}.parquet"
+        for key in (ledger.record_key(shard), *objects.values()):
+            self.storage.delete(key)  # a shard that is there would be merged with, even if it is torn
+        for name, values in arrays.items():
+            open_array(self.storage, name, read_only=False)[self.layout.span(shard)] = values
+        self.storage.write(outcome_key, to_parquet(outcomes))
+        states = np.bincount(arrays["state"], minlength=len(STATES))
+        record = ledger.ShardRecord(
+            shard=shard,
+            rows=len(rows),
+            objects=ledger.seal(self.storage, [*objects.values(), outcome_key]),
+            states={name: int(states[code]) for code, name in enumerate(STATES)},
+            statistics=sums(arrays["images"][arrays["state"] == VALID], self.layout.bands),
+        )
+        ledger.write_record(self.storage, record)
+        return record
+
+    def finalise(self, complete: Callable[[pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
+        """Prove that every row is accounted for, write catalogue, quarantine and statistics, and give the proof.
+
+        Parameters
+        ----------
+        complete
+            Takes plan and outcomes row by row; gives the catalogue and further rows for the quarantine.
+
+        Raises
+        ------
+        IncompletePartError
+            If a shard is missing, or the rows do not add up.
+        """
+        finished = self.storage.read(PROOF)
+        if finished is not None:
+            return dict(json.loads(finished))
+        records = self._records()
+        self.storage.sweep()
+        outcomes = pd.concat([self._outcomes(record) for record in records], ignore_index=True)
+        outcomes = outcomes.reindex(columns=list(dict.fromkeys([*outcomes, "reason", "detail"])))
+        catalogue, further = complete(self._merged(outcomes))
+        states = self._account(records, catalogue)
+        quarantine = self._quarantine(catalogue, outcomes, further)
+        statistics = merge((record.statistics for record in records), self.layout.bands)
+        self.storage.write(CATALOGUE, to_parquet(catalogue, self.layout.shard))
+        self.storage.write(QUARANTINE, to_parquet(quarantine))
+        open_group(self.storage, read_only=False).attrs["statistics"] = statistics
+        proof = {
+            "input": self.counts["input"],
+            "refused": self.counts["refused"],
+            "states": states,
+            "shards": len(records),
+            "statistics": statistics,
+            "digest": self._digest(catalogue, outcomes),
+        }
+        self.storage.write(PROOF, json.dumps(proof, sort_keys=True, indent=2).encode())
+        return proof
+
+    def _collect(
+        self, rows: pd.DataFrame, answers: Sequence[Stamp | Refusal]
+    ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
+        images = np.zeros((len(rows), *self.layout.stamp_shape), self.layout.dtype)
+        invvar = np.zeros(images.shape if self.layout.invvar else (0,), np.float32)
+        state = np.full(len(rows), PENDING, np.uint8)
+        outcomes: list[dict[str, Any]] = []
+        for place, (object_id, answer) in enumerate(zip(rows["object_id"], answers, strict=True)):
+            if isinstance(answer, Refusal):
+                state[place] = NO_COVERAGE if answer.state == "no_coverage" else FAILED
+                columns: dict[str, Any] = {}
+                reason, detail = answer.reason, answer.detail
+            else:
+                self._check(object_id, answer)
+                images[place] = answer.image
+                if self.layout.invvar and answer.invvar is not None:
+                    invvar[place] = answer.invvar
+                state[place] = VALID
+                columns, reason, detail = answer.columns, None, None
+            pixels = (images[place], invvar[place]) if self.layout.invvar else (images[place],)
+            fixed = {"object_id": object_id, "state": STATES[state[place]], "reason": reason, "detail": detail}
+            outcomes.append({**columns, **fixed, "content": row_digest(*pixels)})
+        arrays = {"images": images, **({"invvar": invvar} if self.layout.invvar else {}), "state": state}
+        return arrays, pd.DataFrame(outcomes)
+
+    def _check(self, object_id: str, stamp: Stamp) -> None:
+        if stamp.image.shape != self.layout.stamp_shape or stamp.image.dtype != self.layout.dtype:
+            raise StampContractError(
+                f"object {object_id}: stamp is {stamp.image.shape} {stamp.image.dtype}, "
+                f"the store holds {self.layout.stamp_shape} {self.layout.dtype}"
+            )
+        if self.layout.units != "rgb" and not np.isfinite(stamp.image).all():
+            raise StampContractError(
+                f"object {object_id}: stamp has NaN or infinite pixels; the source must refuse such an image"
+            )
+
+    def _records(self) -> list[ledger.ShardRecord]:
+        records = [ledger.read_record(self.storage, shard) for shard in range(self.layout.shards)]
+        missing = [shard for shard, record in enumerate(records) if record is None]
+        if missing:
+            raise IncompletePartError(
+                f"{len(missing)} of {len(records)} shards of {self.storage.root} are not loaded, "
+                f"the first is {missing[0]}; run ingest again, it loads what is missing"
+            )
+        found = [record for record in records if record is not None]
+        for record in found:
+            for key in record.objects:
+                ledger.check_size(self.storage, record, key)
+        return found
+
+    def _outcomes(self, record: ledger.ShardRecord) -> pd.DataFrame:
+        key = f"{ledger.FOLDER}/{record.shard:08d}.parquet"
+        table = pd.read_parquet(io.BytesIO(ledger.read_verified(self.storage, record, key)))
+        # a column that is empty in one shard has no type there, and would spoil that of the others
+        return table.dropna(axis="columns", how="all")
+
+    def _merged(self, outcomes: pd.DataFrame) -> pd.DataFrame:
+        plan = self.plan()
+        if not plan["object_id"].equals(outcomes["object_id"]):
+            raise IncompletePartError(f"the shards of {self.storage.root} do not hold the planned objects")
+        learned = outcomes.drop(columns=["object_id", "reason", "detail", "content"])
+        both = [name for name in learned if name in plan]
+        for name in both:  # what was read from the image wins over what the table said
+            learned[name] = learned[name].where(learned[name].notna(), plan[name])
+        return pd.concat([plan.drop(columns=both), learned], axis=1)
+
+    def _account(self, records: Sequence[ledger.ShardRecord], catalogue: pd.DataFrame) -> dict[str, int]:
+        states = {name: sum(record.states[name] for record in records) for name in STATES}
+        accounted = sum(states.values()) - states["pending"] + self.counts["refused"]
+        seen = catalogue["state"].value_counts().to_dict()
+        if (
+            accounted != self.counts["input"]
+            or len(catalogue) != self.layout.rows
+            or any(seen.get(name, 0) != number for name, number in states.items())
+        ):
+            raise IncompletePartError(
+                f"{self.storage.root}: {self.counts['input']} rows came in, {accounted} are accounted for "
+                f"({states}, {self.counts['refused']} refused), {len(catalogue)} are in the catalogue; "
+                f"nothing is published"
+            )
+        return states
+
+    def _quarantine(self, catalogue: pd.DataFrame, outcomes: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
+        bad = (outcomes["state"] != STATES[VALID]).to_numpy()
+        failed = outcomes.loc[bad, ["object_id", "state", "reason", "detail"]].assign(
+            kind="object", source=catalogue.loc[bad, "source"].to_numpy(), table=None
+        )
+        refused = pd.read_parquet(self.storage.path(REFUSED))
+        tables = [table[list(QUARANTINE_COLUMNS)].astype(object) for table in (refused, failed, further)]
+        return pd.concat(tables, ignore_index=True)
+
+    def _digest(self, catalogue: pd.DataFrame, outcomes: pd.DataFrame) -> str:
+        pixels = np.frombuffer(b"".join(outcomes["content"]), np.uint8).reshape(-1, ROW_DIGEST_BYTES)
+        return canonical_digest(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "units": self.layout.units,
+                "bands": list(self.layout.bands),
+                "stamp_size": self.layout.stamp_size,
+                "pixels": row_digest(pixels).hex(),
+                "catalogue": frame_digest(catalogue),
+            }
+        )
+
+
+def to_parquet(frame: pd.DataFrame, row_group: int | None = None) -> bytes:
+    """A table as the bytes of a Parquet file, in row groups of `row_group` rows."""
+    buffer = io.BytesIO()
+    frame.to_parquet(buffer, index=False, row_group_size=row_group or max(len(frame), 1))
+    return buffer.getvalue()

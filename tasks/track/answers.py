@@ -1,0 +1,99 @@
+"""Asking one model about stamps of a dataset: as arrays, with every stamp answered or refused with a reason."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from galaxy_models.predictor import Predictor
+from tasks.stamps.dataset import StampDataset
+
+Columns = dict[str, NDArray[Any]]
+
+
+@dataclass
+class Answers:
+    """What a model said about N stamps.
+
+    Attributes
+    ----------
+    columns
+        Arrays of N rows; NaN, or None in `boxes`, where a stamp was refused. Empty if all were.
+    refused
+        Place among the N, and why.
+    """
+
+    columns: Columns
+    refused: dict[int, str] = field(default_factory=dict)
+
+
+def answer(predictor: Predictor, images: NDArray[Any], units: str, pixel_scales: NDArray[np.float64]) -> Answers:
+    """Ask about raw stamps.
+
+    Parameters
+    ----------
+    images
+        (N, C, H, W) as the stamp store has them: nanomaggies, or RGB as uint8.
+    pixel_scales
+        (N,) "/px, NaN for unknown. The model's card says which are legal.
+    """
+    refused: dict[int, str] = {}
+    finite = np.isfinite(images).all(axis=(1, 2, 3)) if images.dtype.kind == "f" else np.ones(len(images), bool)
+    refused |= {int(i): "pixels that are not finite" for i in np.flatnonzero(~finite)}
+    columns: Columns = {}
+    scales = np.nan_to_num(np.asarray(pixel_scales, dtype=np.float64), nan=0.0)
+    for scale in np.unique(scales[finite]):
+        places = np.flatnonzero(finite & (scales == scale))
+        try:
+            found = _predict(predictor, images[places], units, float(scale))
+        except ValueError as error:  # InputError of the model's own copy of the package
+            refused |= {int(i): str(error) for i in places}
+            continue
+        for name, values in found.items():
+            if name not in columns:
+                columns[name] = _empty(values, len(images))
+            columns[name][places] = values
+    return Answers(columns, dict(sorted(refused.items())))
+
+
+def answer_rows(predictor: Predictor, dataset: StampDataset, rows: NDArray[np.int64], block: int = 1024) -> Answers:
+    """Ask about rows of a dataset, in the order given, `block` stamps in memory at a time."""
+    scales = dataset.catalog["pixel_scale"].to_numpy(dtype=np.float64)
+    parts: list[tuple[NDArray[np.int64], Answers]] = []
+    refused: dict[int, str] = {}
+    order = np.argsort(rows, kind="stable")  # neighbours in the store come from one shard
+    for start in range(0, len(rows), block):
+        places = order[start : start + block]
+        part = answer(predictor, dataset.read_rows(rows[places]), dataset.units, scales[rows[places]])
+        parts.append((places, part))
+        refused |= {int(places[i]): reason for i, reason in part.refused.items()}
+    columns: Columns = {}
+    for places, part in parts:
+        for name, values in part.columns.items():
+            if name not in columns:
+                columns[name] = _empty(values, len(rows))
+            columns[name][places] = values
+    return Answers(columns, dict(sorted(refused.items())))
+
+
+def _predict(predictor: Predictor, images: NDArray[Any], units: str, scale: float) -> Mapping[str, NDArray[Any]]:
+    """The predictor's checks want float32; a batch at a time, so that no float copy of a whole shard is made."""
+    parts = [predictor.predict(batch, units, scale) for batch in _as_float(images, units, predictor.batch_size)]
+    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+
+def _as_float(images: NDArray[Any], units: str, batch_size: int) -> Iterator[NDArray[np.float32]]:
+    for start in range(0, len(images), batch_size):
+        batch = images[start : start + batch_size]
+        yield batch.astype(np.float32) / np.float32(255) if units == "rgb" else batch.astype(np.float32)
+
+
+def _empty(values: NDArray[Any], count: int) -> NDArray[Any]:
+    """Room for `count` rows like `values`, with what means "no answer" in them."""
+    if values.dtype == object:
+        return np.full(count, None, dtype=object)
+    return np.full((count, *values.shape[1:]), np.nan, dtype=values.dtype)

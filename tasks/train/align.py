@@ -1,0 +1,231 @@
+"""GalaxAlign: image, symbol and text encoders trained into one space in two stages, calibrated and scored."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from galaxy_models.align import GalaxAlign
+from galaxy_models.align_objective import AlignObjective, PairWeights
+from galaxy_models.augment import Augmentation, augmented_input
+from galaxy_models.card import ModelCard
+from galaxy_models.image_towers import ImageTowerError, LvmTower, OpenClipTower, load_open_clip_tower
+from galaxy_models.lvm import GalaxyLVM
+from galaxy_models.predictor import load_network, save_model
+from galaxy_models.training import fit, step_seed
+from infra.errors import GalaxyError
+from infra.profile import AlignSettings
+from tasks.preprocess.prepared import PreparedDataset
+from tasks.stage import StageContext
+from tasks.train.align_figures import save_neighbours, save_retrieval, save_symbols, save_table_confusion
+from tasks.train.align_scores import (
+    Embedder,
+    choose_mixture,
+    classification_metrics,
+    retrieval_metrics,
+    similarity_metrics,
+)
+from tasks.train.align_tables import ClassTable, TableBatches, class_tables
+from tasks.train.common import code_version, open_prepared, weights_digest, write_evaluation
+from tasks.train.working_copy import make_working_copy
+
+MODEL_NAME = "galaxy-align"
+
+
+def align(context: StageContext) -> dict[str, Any]:
+    """Train GalaxAlign from the pre-trained network, and score it on test stamps.
+
+    Parameters
+    ----------
+    context
+        With the results of `preprocess` and `pretrain` upstream.
+
+    Returns
+    -------
+    dict
+        `model`, `weights_digest`, `metrics`, `headline`, `figures`, `parameters` and `evaluation`, as every training
+        stage returns them.
+
+    Raises
+    ------
+    GalaxyError
+        If no class table can teach, a class has no symbol, or the image tower is not to be had.
+    """
+    settings = context.profile.align
+    prepared = open_prepared(context)
+    tables = [
+        table.thinned(settings.working_stamps)
+        for table in class_tables(context.survey, prepared.table, settings.minimum_class_images)
+    ]
+    copy = make_working_copy(
+        context.folder / "working-copy.npy",
+        prepared.dataset,
+        np.concatenate([table.rows for table in tables]),
+        context.progress,
+    )
+    base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
+    network = _network(settings, cast(GalaxyLVM, lvm), tables)
+    units = prepared.dataset.units
+    batches = TableBatches(tables, copy, settings.batch_size, settings.seed)
+    augmentation = Augmentation()
+
+    def to_rgb(stamps: Tensor, generator: torch.Generator) -> Tensor:
+        return augmented_input(stamps, units, base.inputs, augmentation, generator)
+
+    for stage, steps in ((1, settings.stage1_steps), (2, settings.stage2_steps)):
+        _train(context, network, batches, stage, steps, to_rgb)
+    network.eval()
+    network.update_prototypes()
+    embedder = Embedder(network, base.inputs, units, copy)
+    report = _report(context.folder / "figures", embedder, tables)
+    return _result(context, prepared, base, network, tables, report)
+
+
+def _network(settings: AlignSettings, lvm: GalaxyLVM, tables: Sequence[ClassTable]) -> GalaxAlign:
+    """The network before training; what is not pre-trained depends on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(step_seed(settings.seed, -1))
+        tower: LvmTower | OpenClipTower
+        if settings.image_tower == "lvm":
+            tower = LvmTower(lvm)
+        else:
+            try:
+                tower = load_open_clip_tower(settings.image_tower)
+            except ImageTowerError as error:
+                raise GalaxyError(f"profile, section [align]: {error}") from None
+        return GalaxAlign(tower, settings.embedding_size, {t.name: t.classes for t in tables if t.trained})
+
+
+def _train(
+    context: StageContext, network: GalaxAlign, batches: TableBatches, stage: int, steps: int, to_rgb: Any
+) -> None:
+    """One stage; its progress and metrics go on where the other's end."""
+    settings = context.profile.align
+    if not steps:
+        return
+    before = 0 if stage == 1 else settings.stage1_steps
+    total = settings.stage1_steps + settings.stage2_steps
+
+    def progress(done: int, _: int, note: str = "") -> None:
+        context.progress(before + done, total, f"stage {stage}, {note}")
+
+    def record(step: int, metrics: Mapping[str, float]) -> None:
+        context.record(before + step, {f"stage{stage}.{name}": value for name, value in metrics.items()})
+
+    weights = PairWeights(settings.image_text, settings.image_symbol, settings.symbol_text)
+    objective = AlignObjective(network, stage, to_rgb, weights, settings.image_rate)
+    fit(
+        objective,
+        lambda start: batches.batches_from(before + start),
+        steps=steps,
+        folder=context.folder / f"stage{stage}",
+        checkpoint_steps=settings.checkpoint_steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed + stage,
+        progress=progress,
+        record=record,
+        threads=context.profile.threads,
+    )
+    objective.release()
+
+
+def _report(
+    folder: Path, embedder: Embedder, tables: Sequence[ClassTable]
+) -> tuple[dict[str, float], list[Path], dict[str, Any]]:
+    """Metrics, figures and calibration, table by table."""
+    network = embedder.network
+    metrics: dict[str, float] = {}
+    calibration: dict[str, Any] = {}
+    figures = [save_symbols(folder / "symbols.png")]
+    for table in tables:
+        if not table.trained:
+            everything = embedder(table.rows)
+            metrics |= retrieval_metrics(network, table, everything)
+            path = folder / f"retrieval_{table.name}.png"
+            figures.append(save_retrieval(path, embedder, table, everything, None))
+            continue
+        calibration[table.name] = choose_mixture(network, table, embedder(table.rows[table.places("validation")]))
+        test = embedder(table.rows[table.places("test")])
+        if not len(test):
+            continue
+        metrics |= classification_metrics(network, table, test) | similarity_metrics(table, test)
+        metrics[f"{table.name}.text_share"] = calibration[table.name]["text_share"]
+        figures += [
+            save_table_confusion(folder / f"confusion_{table.name}.png", network, table, test),
+            save_neighbours(folder / f"neighbours_{table.name}.png", embedder, table, test),
+            save_retrieval(folder / f"retrieval_{table.name}.png", embedder, table, test, "test"),
+        ]
+    return metrics, figures, calibration
+
+
+def _result(
+    context: StageContext,
+    prepared: PreparedDataset,
+    base: ModelCard,
+    network: GalaxAlign,
+    tables: Sequence[ClassTable],
+    report: tuple[dict[str, float], list[Path], dict[str, Any]],
+) -> dict[str, Any]:
+    metrics, figures, calibration = report
+    trained = [table for table in tables if table.trained]
+    card = ModelCard(
+        name=MODEL_NAME,
+        architecture=network.describe(),
+        inputs=base.inputs,
+        training_data={
+            "survey": context.survey.name,
+            "prepared_digest": prepared.digest,
+            "dataset_digest": prepared.dataset.digest,
+            "pretrained_digest": context.upstream["pretrain"]["weights_digest"],
+            "split": "train",
+            "stamps": {table.name: len(table.places("train")) for table in trained},
+        },
+        labels={
+            table.name: {
+                "classes": table.classes,
+                "symbols": table.meanings,
+                "columns": network.class_columns(table.name),
+            }
+            for table in trained
+        },
+        calibration=calibration,
+        metrics=metrics,
+        code_version=code_version(),
+    )
+    model = context.folder / "model"
+    save_model(model, card, network)
+    headline = f"{trained[0].name}.accuracy"
+    return {
+        "model": str(model),
+        "weights_digest": weights_digest(model),
+        "metrics": metrics,
+        "headline": headline,
+        "figures": [str(path) for path in figures],
+        "parameters": {
+            **{name: str(value) for name, value in context.profile.align.model_dump().items()},
+            "tables": ", ".join(table.name for table in trained),
+            "tables_tested_only": ", ".join(table.name for table in tables if not table.trained),
+        },
+        "evaluation": write_evaluation(
+            context.folder,
+            _evaluation_set(prepared.table, trained[0]),
+            headline,
+            higher_is_better=True,
+            digest_columns=("object_id", "label"),
+        ),
+    }
+
+
+def _evaluation_set(catalog: pd.DataFrame, table: ClassTable) -> pd.DataFrame:
+    """The test stamps of the first table with their classes: what other versions are scored on as well."""
+    test = table.places("test")
+    object_id = catalog["object_id"].to_numpy()[table.rows[test]]
+    label = np.array(table.classes)[table.codes[test]]
+    return pd.DataFrame({"object_id": object_id, "label": label}).sort_values("object_id", ignore_index=True)

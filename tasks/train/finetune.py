@@ -1,0 +1,238 @@
+"""Multi-task fine-tuning: classification (with votes), restoration, reconstruction and parameters on one encoder."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import pandas as pd
+import torch
+
+from galaxy_models.augment import Augmentation
+from galaxy_models.card import ModelCard
+from galaxy_models.heads import ParameterHead
+from galaxy_models.lvm import GalaxyLVM
+from galaxy_models.multitask import MultiTaskNetwork, describe
+from galaxy_models.predictor import load_network, save_model
+from galaxy_models.shares import TaskShares
+from galaxy_models.training import History, fit, step_seed
+from infra.errors import GalaxyError
+from infra.profile import FinetuneSettings
+from tasks.preprocess.prepared import PreparedDataset
+from tasks.stage import StageContext
+from tasks.train.common import Rows, code_version, evenly, open_prepared, weights_digest, write_evaluation
+from tasks.train.degraded_pairs import degraded_pairs
+from tasks.train.finetune_batches import BatchDrawer, label_groups
+from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
+from tasks.train.finetune_report import Report
+from tasks.train.finetune_scores import Scorer, calibrate, validation_scores
+from tasks.train.label_tables import LabelledStamps, labelled_stamps
+from tasks.train.working_copy import make_working_copy
+
+MODEL_NAME = "galaxy-morphology"
+WORKING_COPY = "working-copy.npy"
+
+
+def finetune(context: StageContext) -> dict[str, Any]:
+    """Train the morphology model from the pre-trained network, calibrate it, and score it on test stamps.
+
+    Parameters
+    ----------
+    context
+        With the results of `preprocess` and `pretrain` upstream.
+
+    Returns
+    -------
+    dict
+        `model`, `weights_digest`, `metrics`, `headline`, `figures`, `parameters` and `evaluation`, as every training
+        stage returns them.
+
+    Raises
+    ------
+    GalaxyError
+        If no label table can teach classification, or the settings do not fit the tasks.
+    """
+    settings = context.profile.finetune
+    prepared = open_prepared(context)
+    base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
+    tables = [table.thinned(settings.working_stamps) for table in labelled_stamps(context.survey, prepared.table)]
+    images = _image_rows(prepared, settings)
+    everything = np.concatenate([*(table.rows for table in tables), *images.values()])
+    copy = make_working_copy(context.folder / WORKING_COPY, prepared.dataset, everything, context.progress)
+
+    units = prepared.dataset.units
+    pairs = degraded_pairs(base.inputs, units, prepared.dataset.bands, prepared.table)
+    scorer = Scorer(base.inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
+    network = _network(cast(GalaxyLVM, lvm), tables, settings.seed)
+    groups = label_groups(tables, settings.supposed_votes, settings.class_balance)
+    drawer = BatchDrawer(groups, images["train"], copy, settings.batch_size, settings.seed)
+    shares = _shares(drawer.tasks, settings)
+    watched = [(table, evenly(table.positions("validation"), settings.validation_stamps)) for table in tables]
+    watched_images = evenly(images["validation"], settings.validation_stamps)
+    objective = MultiTaskObjective(
+        network,
+        drawer,
+        pairs,
+        shares,
+        base.inputs,
+        units,
+        _augmentation(settings),
+        _loss_weights(settings),
+        settings.evaluate_steps,
+        lambda trained: validation_scores(scorer, trained, watched, watched_images),
+    )
+    history = fit(
+        objective,
+        objective.batches_from,
+        steps=settings.steps,
+        folder=context.folder / "training",
+        checkpoint_steps=settings.checkpoint_steps,
+        learning_rate=settings.learning_rate,
+        weight_decay=settings.weight_decay,
+        seed=settings.seed,
+        progress=context.progress,
+        record=context.record,
+        threads=context.profile.threads,
+    )
+    network.eval()
+    with torch.inference_mode():
+        network.calibration = _calibration(scorer, network, tables)
+        report = Report(context.folder / "figures", scorer, network, tables, drawer.tasks)
+        report.heads()
+        report.images(prepared.table, images["test"], tables[0].scheme.source, pairs.space)
+        report.curves(history)
+    return _result(context, prepared, base, network, tables, report, history)
+
+
+def _network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> MultiTaskNetwork:
+    """The pre-trained network with new heads, whose weights depend on the seed alone."""
+    with torch.random.fork_rng():
+        torch.manual_seed(step_seed(seed, -1))
+        network = MultiTaskNetwork(lvm, [table.scheme for table in tables])
+    for table in tables:
+        head = network.heads[table.scheme.table]
+        if isinstance(head, ParameterHead):
+            head.standardise(torch.from_numpy(table.targets["value"][table.positions("train")]))
+    return network
+
+
+def _image_rows(prepared: PreparedDataset, settings: FinetuneSettings) -> dict[str, Rows]:
+    """Stamps of restoration and reconstruction by split; they need no labels, so all sources give some."""
+    most = {"train": settings.image_stamps, "validation": settings.validation_stamps}
+    rows = {split: evenly(prepared.rows(split), count) for split, count in most.items()}
+    per_source = [
+        evenly(prepared.rows("test", source), settings.validation_stamps)
+        for source in sorted(set(prepared.table["source"]))
+    ]
+    return rows | {"test": np.concatenate(per_source)}
+
+
+def _shares(tasks: Sequence[str], settings: FinetuneSettings) -> TaskShares:
+    try:
+        return TaskShares(
+            tasks,
+            settings.shares,
+            fixed=settings.fixed_shares,
+            references=settings.reference_scores,
+            floor=settings.share_floor,
+            smoothing=settings.share_smoothing,
+        )
+    except ValueError as error:
+        raise GalaxyError(f"profile, section [finetune]: {error}") from None
+
+
+def _augmentation(settings: FinetuneSettings) -> Augmentation:
+    return Augmentation(resize=settings.zoom)
+
+
+def _loss_weights(settings: FinetuneSettings) -> LossWeights:
+    return LossWeights(
+        label_smoothing=settings.label_smoothing,
+        votes=settings.votes_weight,
+        encoder_rate=settings.encoder_rate,
+        mask_patch=settings.mask_patch,
+        mask_fraction=settings.mask_fraction,
+    )
+
+
+def _calibration(scorer: Scorer, network: MultiTaskNetwork, tables: Sequence[LabelledStamps]) -> dict[str, Any]:
+    calibration = {}
+    for table in tables:
+        positions = table.positions("validation")
+        targets = {name: values[positions] for name, values in table.targets.items()}
+        answer = scorer.answer(network, table, positions)
+        calibration[table.scheme.table] = calibrate(table.scheme, answer, targets)
+    return calibration
+
+
+def _result(
+    context: StageContext,
+    prepared: PreparedDataset,
+    base: ModelCard,
+    network: MultiTaskNetwork,
+    tables: Sequence[LabelledStamps],
+    report: Report,
+    history: History,
+) -> dict[str, Any]:
+    first = next(table for table in tables if table.scheme.kind == "classes")
+    architecture, labels = describe(network)
+    card = ModelCard(
+        name=MODEL_NAME,
+        architecture=architecture,
+        inputs=base.inputs,
+        training_data={
+            "survey": context.survey.name,
+            "prepared_digest": prepared.digest,
+            "dataset_digest": prepared.dataset.digest,
+            "pretrained_digest": context.upstream["pretrain"]["weights_digest"],
+            "split": "train",
+            "stamps": {table.scheme.table: len(table.positions("train")) for table in tables},
+        },
+        labels=labels,
+        calibration=network.calibration,
+        metrics=report.metrics,
+        code_version=code_version(),
+    )
+    model = context.folder / "model"
+    save_model(model, card, network)
+    headline = f"{first.scheme.table}.accuracy"
+    return {
+        "model": str(model),
+        "weights_digest": weights_digest(model),
+        "metrics": report.metrics,
+        "headline": headline,
+        "figures": [str(path) for path in report.figures],
+        "parameters": _parameters(context.profile.finetune, tables, history, report),
+        "evaluation": write_evaluation(
+            context.folder,
+            _evaluation_set(prepared.table, first),
+            headline,
+            higher_is_better=True,
+            digest_columns=("object_id", "label"),
+        ),
+    }
+
+
+def _evaluation_set(table: pd.DataFrame, first: LabelledStamps) -> pd.DataFrame:
+    """The test stamps of the first class table with their classes: what other versions are scored on as well."""
+    positions = first.positions("test")
+    object_id = table["object_id"].to_numpy()[first.rows[positions]]
+    label = np.array(first.scheme.names)[first.targets["code"][positions].astype(np.int64)]
+    return pd.DataFrame({"object_id": object_id, "label": label}).sort_values("object_id", ignore_index=True)
+
+
+def _parameters(
+    settings: FinetuneSettings, tables: Sequence[LabelledStamps], history: History, report: Report
+) -> dict[str, str]:
+    flat = {name: _text(value) for name, value in settings.model_dump().items()}
+    flat["tables"] = ", ".join(table.scheme.table for table in tables)
+    flat["restoration_space"] = report.space
+    return flat
+
+
+def _text(value: Any) -> str:
+    if isinstance(value, Mapping):
+        return ", ".join(f"{name}={number:g}" for name, number in value.items())
+    return str(value)

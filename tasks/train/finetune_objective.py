@@ -1,0 +1,174 @@
+"""The loss of each of the four tasks, and the validation that moves their shares."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from galaxy_models.augment import Augmentation, augmented_input
+from galaxy_models.heads import ClassificationHead, ParameterHead, VotesHead
+from galaxy_models.inputs import InputSpec
+from galaxy_models.masking import masked_l1, random_masks
+from galaxy_models.multitask import MultiTaskNetwork
+from galaxy_models.shares import TaskShares
+from galaxy_models.training import Objective, step_seed
+from tasks.train.degraded_pairs import DegradedPairs
+from tasks.train.finetune_batches import BatchDrawer
+
+SHARES_STREAM = 1
+"""Keeps the draw of the task apart from the draws of the step itself, which have the same step number."""
+
+
+@dataclass(frozen=True)
+class LossWeights:
+    """How the losses are put together.
+
+    Attributes
+    ----------
+    encoder_rate
+        Learning rate of the pre-trained network, in units of the heads'.
+    mask_patch, mask_fraction
+        Masks of the reconstruction: side of a patch in pixels of the network's input, share that is hidden.
+    """
+
+    label_smoothing: float
+    votes: float
+    encoder_rate: float
+    mask_patch: int
+    mask_fraction: float
+
+
+class MultiTaskObjective(Objective):
+    """What `fit` trains: each step one task, drawn by the shares.
+
+    Parameters
+    ----------
+    units
+        Of the stored stamps.
+    validate
+        Gives the validation score in 0..1 of each task; called every `evaluate_steps` steps.
+    """
+
+    def __init__(
+        self,
+        network: MultiTaskNetwork,
+        drawer: BatchDrawer,
+        pairs: DegradedPairs,
+        shares: TaskShares,
+        inputs: InputSpec,
+        units: str,
+        augmentation: Augmentation,
+        weights: LossWeights,
+        evaluate_steps: int,
+        validate: Callable[[MultiTaskNetwork], Mapping[str, float]],
+    ) -> None:
+        super().__init__()
+        self.network = network
+        self.drawer = drawer
+        self.pairs = pairs
+        self.shares = shares
+        self.inputs = inputs
+        self.units = units
+        self.augmentation = augmentation
+        self.weights = weights
+        self.evaluate_steps = evaluate_steps
+        self.validate = validate
+
+    def batches_from(self, start: int) -> Iterator[dict[str, Any]]:
+        """Batches of steps `start`, `start` + 1, ...; each is drawn by the shares as they are when its step begins."""
+        step = start
+        while True:
+            seed = step_seed(self.drawer.seed + SHARES_STREAM, step)
+            task = self.shares.draw(torch.Generator().manual_seed(seed))
+            yield self.drawer.draw(step, task)
+            step += 1
+
+    def training_step_at(
+        self, step: int, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss of one batch of one task; the metric's name carries the task."""
+        task = batch["task"]
+        if task == "restoration":
+            loss = self._restoration(batch, generator)
+        elif task == "reconstruction":
+            loss = self._reconstruction(batch, generator)
+        else:
+            loss = self._labelled(batch, generator)
+        return loss, {f"{task}.loss": float(loss.detach())}
+
+    def parameter_groups(self) -> list[dict[str, Any]]:
+        """The pre-trained network learns slower than the heads, which start from nothing."""
+        return [
+            {"module": self.network.lvm, "learning_rate_scale": self.weights.encoder_rate},
+            {"module": self.network.heads, "learning_rate_scale": 1.0},
+            {"module": self.network.restoration, "learning_rate_scale": 1.0},
+        ]
+
+    def extra_state(self) -> dict[str, Any]:
+        """Shares and turns."""
+        return {"shares": self.shares.state(), "turns": dict(self.drawer.turns)}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        """Take them up again."""
+        self.shares.restore(state["shares"])
+        self.drawer.turns = dict(state["turns"])
+
+    def on_step_end(self, step: int) -> Mapping[str, float] | None:
+        """Every `evaluate_steps` steps: score each task on validation stamps, and let the shares follow."""
+        if (step + 1) % self.evaluate_steps:
+            return None
+        self.network.eval()
+        with torch.inference_mode():
+            scores = dict(self.validate(self.network))
+        self.network.train()
+        shares = self.shares.update(scores)
+        named = {f"validation.{task}": score for task, score in scores.items()}
+        return named | {f"share.{task}": share for task, share in shares.items()}
+
+    def _labelled(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
+        embedding = self.network.embed(rgb)
+        losses = []
+        for table, targets in batch["targets"].items():
+            head = self.network.heads[table]
+            if isinstance(head, ClassificationHead):
+                loss = head.loss(embedding, targets["code"], label_smoothing=self.weights.label_smoothing)
+            elif isinstance(head, VotesHead):
+                votes = {question: targets[f"{question}.votes"] for question, _ in head.questions}
+                loss = self.weights.votes * head.loss(embedding, targets, votes)
+            else:
+                assert isinstance(head, ParameterHead)
+                loss = head.loss(embedding, targets["value"])
+            losses.append(loss)
+        return torch.stack(losses).sum()
+
+    def _restoration(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        degraded, original = self.pairs.make(batch["images"], batch["rows"], generator)
+        degraded, original = _turned(degraded, original, generator)
+        restored = self.network.restore(degraded)
+        # in units of what the degradation did, so that the task pulls as hard as the others
+        scale = (degraded - original).abs().mean().clamp_min(1e-3)
+        return (restored.float() - original).abs().mean() / scale
+
+    def _reconstruction(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
+        height, width = rgb.shape[-2:]
+        hidden = random_masks(len(rgb), height, width, self.weights.mask_patch, self.weights.mask_fraction, generator)
+        rebuilt = self.network.reconstruct(rgb, hidden).float()
+        # in units of what guessing the batch's mean colour would cost
+        scale = (rgb - rgb.mean(dim=(0, 2, 3), keepdim=True)).abs().mean().clamp_min(1e-3)
+        return masked_l1(rebuilt, rgb, hidden) / scale
+
+
+def _turned(first: Tensor, second: Tensor, generator: torch.Generator) -> Sequence[Tensor]:
+    """Both images turned by the same quarter turns and mirrored alike: pixels stay pixels, so no blur is added."""
+    draw = int(torch.randint(8, (), generator=generator, device=generator.device))
+    result = []
+    for images in (first, second):
+        images = torch.rot90(images, draw % 4, (2, 3))
+        result.append(images.flip(3) if draw >= 4 else images)
+    return result

@@ -1,0 +1,140 @@
+"""The end of fine-tuning: metrics on test stamps, and the figures that go with them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import torch
+from numpy.typing import NDArray
+
+from galaxy_models.metrics import confusion_matrix
+from galaxy_models.multitask import MultiTaskNetwork
+from galaxy_models.training import History
+from tasks.figures import save_confusion
+from tasks.train.finetune_figures import (
+    save_parameters,
+    save_rebuilt,
+    save_reliability,
+    save_restored,
+    save_shares,
+    save_validation,
+)
+from tasks.train.finetune_scores import (
+    Answer,
+    Scorer,
+    class_metrics,
+    image_metrics,
+    parameter_metrics,
+    vote_metrics,
+)
+from tasks.train.label_tables import LabelledStamps, Targets
+
+FEWEST_IMAGES = 8
+"""A source with fewer test stamps has no restoration and reconstruction metrics."""
+
+
+class Report:
+    """Collects metrics and figures.
+
+    Attributes
+    ----------
+    metrics
+        Name, which carries table or source, to number. Numbers that could not be had are left out.
+    figures
+        Files, in the order they were made.
+    space
+        `flux` or `display`: where restoration's degradation was done.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        scorer: Scorer,
+        network: MultiTaskNetwork,
+        tables: Sequence[LabelledStamps],
+        tasks: Sequence[str],
+    ) -> None:
+        self.folder = folder
+        self.scorer = scorer
+        self.network = network
+        self.tables = tuple(tables)
+        self.tasks = tuple(tasks)
+        self.metrics: dict[str, float] = {}
+        self.figures: list[Path] = []
+        self.space = ""
+
+    def heads(self) -> None:
+        """Every label table's head on the table's test stamps."""
+        reliable: dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
+        for table in self.tables:
+            test, train = table.positions("test"), table.positions("train")
+            if not len(test):
+                continue
+            targets = {name: values[test] for name, values in table.targets.items()}
+            taught = {name: values[train] for name, values in table.targets.items()}
+            answer = self.scorer.answer(self.network, table, test)
+            calibration = self.network.calibration[table.scheme.table]
+            if answer.logits is not None:
+                logits = torch.from_numpy(answer.logits) / calibration["temperature"]
+                probabilities = torch.softmax(logits, dim=1).numpy()
+                codes = targets["code"].astype(np.int64)
+                self._add(class_metrics(table.scheme.table, probabilities, codes))
+                self._confusion(table, probabilities, codes)
+                reliable[table.scheme.table] = (probabilities, codes)
+            elif table.scheme.kind == "votes":
+                self._add(vote_metrics(table.scheme, answer, targets, taught, calibration["sigma_scale"]))
+            else:
+                self._add(parameter_metrics(table.scheme, answer, targets, taught, calibration["sigma_scale"]))
+                self._scatter(table, answer, targets, calibration["sigma_scale"])
+        if reliable:
+            self.figures.append(save_reliability(self.folder / "reliability.png", reliable))
+
+    def images(self, catalogue: pd.DataFrame, rows: NDArray[np.int64], first: str, space: str) -> None:
+        """Restoration and reconstruction, source by source; those of the source `first` go by the short name too."""
+        self.space = space
+        sources = catalogue["source"].to_numpy(dtype=str)[rows]
+        for source in sorted(set(sources.tolist())):
+            chosen = rows[sources == source]
+            if len(chosen) < FEWEST_IMAGES:
+                continue
+            degraded, restored, original = self.scorer.restored(self.network, chosen)
+            whole, filled, hidden = self.scorer.rebuilt(self.network, chosen)
+            metrics = image_metrics(degraded, restored, original, filled, hidden, whole)
+            self._add({f"{source}.{name}": value for name, value in metrics.items()})
+            if source == first:
+                self._add(metrics)
+            note = "" if space == "flux" else ", display-space"
+            name = self.folder / f"restored_{source}.png"
+            self.figures.append(save_restored(name, degraded, restored, original, f"Restoration, {source}{note}"))
+            name = self.folder / f"rebuilt_{source}.png"
+            self.figures.append(save_rebuilt(name, whole, filled, hidden, f"Reconstruction, {source}"))
+
+    def curves(self, history: History) -> None:
+        """Shares and validation scores over time, if there was a validation."""
+        if any(f"share.{task}" in point for point in history for task in self.tasks):
+            self.figures.append(save_shares(self.folder / "shares.png", history, self.tasks))
+            self.figures.append(save_validation(self.folder / "validation.png", history, self.tasks))
+
+    def _confusion(
+        self, table: LabelledStamps, probabilities: NDArray[np.floating[Any]], codes: NDArray[np.int64]
+    ) -> None:
+        name = table.scheme.table
+        matrix = confusion_matrix(codes, probabilities.argmax(axis=1), len(table.scheme.names))
+        title = f"{name}: {len(codes)} test stamps, accuracy {self.metrics[f'{name}.accuracy']:.3f}"
+        path = self.folder / f"confusion_{name}.png"
+        self.figures.append(save_confusion(path, matrix, table.scheme.names, title))
+
+    def _scatter(self, table: LabelledStamps, answer: Answer, targets: Targets, scales: dict[str, float]) -> None:
+        assert answer.value is not None and answer.sigma is not None
+        names = table.scheme.names
+        sigma = answer.sigma[""] * np.array([scales[name] for name in names])
+        path = self.folder / f"parameters_{table.scheme.table}.png"
+        title = f"{table.scheme.table}: test stamps"
+        self.figures.append(save_parameters(path, names, targets["value"], answer.value[""], sigma, title))
+
+    def _add(self, metrics: dict[str, float]) -> None:
+        self.metrics |= {name: float(value) for name, value in metrics.items() if np.isfinite(value)}

@@ -1,0 +1,32 @@
+"""Run every benchmark, or the one named: `python -m tests.benchmarks [NAME]`."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+FOLDER = Path(__file__).parent
+NOT_BENCHMARKS = {"__init__", "__main__", "report", "result"}
+
+
+def names() -> list[str]:
+    """Names of the benchmarks, one a file."""
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in NOT_BENCHMARKS)
+
+
+def main(chosen: list[str]) -> int:
+    """Run each in a process of its own, so that none finds what another left in memory."""
+    unknown = set(chosen) - set(names())
+    if unknown:
+        print(f"no benchmark {', '.join(sorted(unknown))}; there are: {', '.join(names())}", file=sys.stderr)
+        return 2
+    codes = [
+        subprocess.run([sys.executable, "-m", f"tests.benchmarks.{name}"], check=False).returncode
+        for name in chosen or names()
+    ]
+    return max(codes, default=0)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,56 @@
+"""prefect.yaml: every deployment names a flow that exists, with parameters that it accepts and a form that explains them."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from prefect import Flow
+from prefect.client.schemas.schedules import CronSchedule
+from prefect.utilities.callables import parameter_schema
+
+from tasks.chain import STAGES
+
+PROJECT = Path(__file__).parents[2]
+DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    path, name = deployment["entrypoint"].split(":")
+    flow: Flow[..., Any] = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
+    return flow
+
+
+def test_every_stage_and_the_whole_run_are_deployed() -> None:
+    assert sorted(deployment["name"] for deployment in DEPLOYMENTS) == sorted([*STAGES, "survey-run"])
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])
+def test_flow_accepts_the_deployment_and_explains_its_form(deployment: dict[str, Any]) -> None:
+    flow = flow_of(deployment)
+    assert flow.name == deployment["name"]
+    flow.validate_parameters(deployment["parameters"])
+    fields = parameter_schema(flow).model_dump()["properties"]
+    assert [fields[name]["position"] for name in fields] == list(range(len(fields)))
+    for name, field in fields.items():
+        assert len(field["description"]) > 10, name
+        limits = {"minLength", "pattern", "minimum", "enum"} & set(field)
+        assert limits, f"{deployment['name']}.{name} has no limits"
+
+
+@pytest.mark.parametrize(
+    ("name", "wrong"), [("pretrain", {"epochs": -1}), ("finetune", {"shares": "all"}), ("infer", {"alias": "best"})]
+)
+def test_forms_refuse_what_the_flow_cannot_do(name: str, wrong: dict[str, Any]) -> None:
+    deployment = next(deployment for deployment in DEPLOYMENTS if deployment["name"] == name)
+    with pytest.raises(Exception, match=next(iter(wrong))):
+        flow_of(deployment).validate_parameters({**deployment["parameters"], **wrong})
+
+
+def test_nightly_schedule_is_created_paused() -> None:
+    (schedule,) = next(deployment for deployment in DEPLOYMENTS if deployment["name"] == "survey-run")["schedules"]
+    assert schedule["active"] is False
+    CronSchedule(cron=schedule["cron"], timezone=schedule["timezone"])

@@ -1,0 +1,161 @@
+"""The large vision model: sizes, presets, and what it must not see."""
+
+from __future__ import annotations
+
+import json
+
+import pytest
+import torch
+from timm.models.swin_transformer import SwinTransformerBlock
+from torch.nn import functional
+
+from galaxy_models.card import ModelCard
+from galaxy_models.inputs import InputSpec
+from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture
+from galaxy_models.predictor import load_network, save_model
+from galaxy_models.swin import SwinBlock, attention_mask
+from galaxy_models.upsample import DualUpsample
+
+TINY = LvmConfiguration(8, (2, 2, 2, 2), (2, 2, 2), (2, 2, 4, 4))
+
+
+@pytest.fixture
+def tiny() -> GalaxyLVM:
+    torch.manual_seed(1)
+    network = GalaxyLVM(TINY).eval()
+    for parameter in network.parameters():  # 0.02 would hide a wrong mask behind tiny weights
+        if parameter.ndim == 2:
+            torch.nn.init.normal_(parameter, std=0.3)
+    return network
+
+
+@pytest.mark.parametrize("preset, millions, tolerance", [("nano", 1.0, 0.4), ("small", 10.0, 0.1), ("base", 100.0, 0.02)])
+def test_presets_have_the_size_that_they_are_named_for(preset: str, millions: float, tolerance: float) -> None:
+    with torch.device("meta"):
+        network = GalaxyLVM(PRESETS[preset])
+    count = sum(parameter.numel() for parameter in network.parameters())
+    assert count == pytest.approx(millions * 1e6, rel=tolerance)
+
+
+def test_base_has_the_encoder_of_sunet() -> None:
+    with torch.device("meta"):
+        network = GalaxyLVM(PRESETS["base"])
+    parts = (network.shallow, network.patch_embedding, network.patch_norm, network.stages, network.merges, network.norm)
+    encoder = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    assert encoder == pytest.approx(77_115_553, rel=1e-3)
+
+
+@pytest.mark.parametrize("size", [64, 96, 128, 160])
+def test_used_at_other_sizes_before_it_answers_like_a_new_network(tiny: GalaxyLVM, size: int) -> None:
+    image = torch.rand(2, 3, size, size, generator=torch.Generator().manual_seed(size))
+    fresh = from_architecture(architecture(tiny)).eval()
+    fresh.load_state_dict(tiny.state_dict())
+    with torch.no_grad():
+        for other in (160, 64, 128, 96):
+            tiny(torch.rand(1, 3, other, other))
+        attention_mask.cache_clear()
+        assert torch.equal(tiny(image), fresh(image))
+
+
+@pytest.mark.parametrize("grid, shift", [(8, 0), (16, 4), (24, 4), (32, 4), (40, 0), (40, 4)])
+def test_a_block_is_timms_block_where_timms_is_built_for_the_size(grid: int, shift: int) -> None:
+    torch.manual_seed(0)
+    ours = SwinBlock(16, heads=2, window=8, shift=shift, mlp_ratio=2.0, drop_path=0.0).eval()
+    theirs = SwinTransformerBlock(16, (grid, grid), num_heads=2, window_size=8, shift_size=shift, mlp_ratio=2.0).eval()
+    torch.nn.init.normal_(ours.attn.relative_position_bias_table)
+    theirs.load_state_dict(ours.state_dict())
+    tokens = torch.randn(2, grid, grid, 16)
+    with torch.no_grad():
+        torch.testing.assert_close(ours(tokens), theirs(tokens), atol=1e-5, rtol=1e-5)
+
+
+def test_a_small_map_is_one_window_with_the_biases_of_the_same_offsets() -> None:
+    """A map of 4 x 4 must look like those tokens do within a window of 8 x 8 whose other tokens are hidden."""
+    torch.manual_seed(0)
+    block = SwinBlock(8, heads=2, window=8, shift=4, mlp_ratio=2.0, drop_path=0.0).eval()
+    torch.nn.init.normal_(block.attn.relative_position_bias_table)
+    tokens = torch.randn(1, 16, 8)
+    whole = torch.zeros(1, 8, 8, 8)
+    whole[:, :4, :4] = tokens.view(1, 4, 4, 8)
+    inside = torch.zeros(8, 8, dtype=torch.bool)
+    inside[:4, :4] = True
+    mask = torch.where(inside.flatten()[None, :], 0.0, -100.0).expand(64, 64)[None]
+    with torch.no_grad():
+        small = block.attn(tokens, window=(4, 4))
+        large = block.attn(whole.view(1, 64, 8), mask=mask, window=(8, 8))
+    torch.testing.assert_close(small.view(4, 4, 8), large.view(8, 8, 8)[:4, :4], atol=1e-5, rtol=1e-5)
+
+
+def test_padding_of_a_map_that_the_window_does_not_divide_is_seen_by_nobody() -> None:
+    mask = attention_mask((12, 12), (8, 8), (0, 0), torch.device("cpu"))
+    assert mask is not None
+    corner = mask[3].view(8, 8, 8, 8)  # the window with 4 x 4 real tokens
+    assert (corner[:4, :4, :4, :4] == 0).all()
+    assert (corner[:4, :4, 4:, :] == -100).all() and (corner[:4, :4, :, 4:] == -100).all()
+
+
+def test_shifted_windows_do_not_join_opposite_borders() -> None:
+    """A change at the left border must not reach the right border through one shifted block, and must reach 8 tokens."""
+    torch.manual_seed(0)
+    block = SwinBlock(8, heads=2, window=8, shift=4, mlp_ratio=2.0, drop_path=0.0).eval()
+    tokens = torch.randn(1, 24, 24, 8)
+    changed = tokens.clone()
+    changed[:, 8, 0] += 5
+    with torch.no_grad():
+        moved = (block(changed) - block(tokens)).abs().amax(dim=(0, 3)) > 1e-6
+    assert moved[4:12, :4].all()
+    assert not moved[:, 4:].any()
+
+
+@pytest.mark.parametrize("size, padded", [(64, 64), (152, 160), (50, 64), (33, 64)])
+def test_pyramid_has_strides_4_to_32_and_the_output_the_input_size(tiny: GalaxyLVM, size: int, padded: int) -> None:
+    image = torch.rand(1, 3, size, size)
+    with torch.no_grad():
+        shapes = [tuple(features.shape) for features in tiny.encode(image)]
+        assert tiny(image).shape == image.shape
+        assert tiny.embed(image).shape == (1, 64)
+    assert shapes == [(1, c, padded // s, padded // s) for c, s in zip(tiny.channels, (4, 8, 16, 32), strict=True)]
+
+
+def test_hidden_pixels_do_not_change_the_answer(tiny: GalaxyLVM) -> None:
+    image = torch.rand(1, 3, 64, 64)
+    hidden = torch.zeros(1, 1, 64, 64, dtype=torch.bool)
+    hidden[:, :, 16:32, 8:24] = True
+    other = torch.where(hidden, torch.rand(1, 3, 64, 64), image)
+    with torch.no_grad():
+        assert torch.equal(tiny(image, hidden), tiny(other, hidden))
+        assert not torch.equal(tiny(image), tiny(other))
+
+
+def test_dual_upsampling_is_sunets_formula() -> None:
+    for factor in (2, 4):
+        block = DualUpsample(8, factor).double()
+        x = torch.randn(2, 8, 5, 7, dtype=torch.double)
+        a = functional.pixel_shuffle(block.shuffle_activation(block.shuffle_expand(x)), factor)
+        b = functional.interpolate(block.smooth_activation(block.smooth_expand(x)), scale_factor=factor, mode="bilinear")
+        written = block.merge(torch.cat([block.shuffle_project(a), block.smooth_project(b)], dim=1))
+        torch.testing.assert_close(block(x), written)
+
+
+def test_rgb_statistics_travel_with_the_weights(tiny: GalaxyLVM) -> None:
+    tiny.set_rgb_statistics(torch.tensor([0.1, 0.2, 0.3]), torch.tensor([0.5, 0.6, 0.0]))
+    other = GalaxyLVM(TINY)
+    other.load_state_dict(tiny.state_dict())
+    assert other.rgb_mean.tolist() == pytest.approx([0.1, 0.2, 0.3])
+    assert other.rgb_spread.min() > 0, "a channel without spread must not be divided by zero"
+
+
+def test_saved_model_answers_the_same(tiny: GalaxyLVM, tmp_path) -> None:
+    inputs = InputSpec(("g", "r", "z"), 64, 64, 1, (0.2, 0.3), True)
+    card = ModelCard("galaxy-lvm", json.loads(json.dumps({"kind": "lvm", **architecture(tiny)})), inputs)
+    save_model(tmp_path, card, tiny)
+    _, loaded = load_network(tmp_path)
+    image = torch.rand(3, 3, 64, 64)
+    columns = loaded.eval().predict_columns(image)
+    assert list(columns) == ["embedding"] and columns["embedding"].shape == (3, 64)
+    assert (columns["embedding"] == tiny.predict_columns(image)["embedding"]).all()
+
+
+def test_unknown_preset_names_the_known_ones() -> None:
+    with pytest.raises(ValueError, match=r"'huge'.*base.*nano.*small"):
+        build_lvm("huge")

@@ -1,0 +1,262 @@
+"""The training loop: schedule, decay, resume bit for bit, and what happens when something goes wrong."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from galaxy_models.checkpoint import CheckpointError
+from galaxy_models.training import DivergedError, Objective, fit, rate_at, step_seed
+
+SCRIPT = Path(__file__).parent / "train_in_process.py"
+
+
+class Regression(Objective):
+    """A small network with dropout that learns a noisy sum; it keeps a plain number of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        torch.manual_seed(0)
+        self.network = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Dropout(0.2), nn.Linear(8, 1))
+        self.seen = 0
+        self.ended: list[int] = []
+
+    def training_step_at(self, step: int, batch: dict[str, Any], generator: torch.Generator) -> Any:
+        self.seen += len(batch["x"])
+        x = batch["x"] + 0.1 * torch.randn(batch["x"].shape, generator=generator)
+        error = self.network(x).squeeze(1) - x.sum(dim=1)
+        return error.square().mean(), {"absolute": float(error.detach().abs().mean())}
+
+    def extra_state(self) -> dict[str, Any]:
+        return {"seen": self.seen}
+
+    def load_extra_state(self, state: dict[str, Any]) -> None:
+        self.seen = state["seen"]
+
+    def on_step_end(self, step: int) -> dict[str, float] | None:
+        self.ended.append(step)
+        return {"seen": float(self.seen)} if step % 4 == 3 else None
+
+
+def batches_from(start: int) -> Iterator[dict[str, torch.Tensor]]:
+    step = start
+    while True:
+        generator = torch.Generator().manual_seed(step)
+        yield {"x": torch.randn(16, 4, generator=generator), "rows": torch.arange(16) + step * 16}
+        step += 1
+
+
+def train(folder: Path, objective: Objective | None = None, **changes: Any) -> tuple[Objective, list[dict[str, float]]]:
+    objective = objective or Regression()
+    settings: dict[str, Any] = {
+        "steps": 20,
+        "checkpoint_steps": 5,
+        "learning_rate": 0.02,
+        "weight_decay": 0.05,
+        "seed": 3,
+        "record_steps": 3,
+        **changes,
+    }
+    batches: Callable[[int], Any] = settings.pop("batches_from", batches_from)
+    return objective, fit(objective, batches, folder=folder, **settings)
+
+
+class Stop(Exception):
+    """Stands for a kill inside the process."""
+
+
+def stop_at(step: int) -> Callable[[int, int, str], None]:
+    def progress(done: int, total: int, note: str = "") -> None:
+        if done == step:
+            raise Stop
+
+    return progress
+
+
+def test_it_learns(tmp_path: Path) -> None:
+    _, history = train(tmp_path, steps=150, learning_rate=0.05)
+    assert history[-1]["loss"] < 0.4 * history[0]["loss"]
+
+
+@pytest.mark.parametrize("stop", [3, 5, 7, 19])
+def test_stopped_and_resumed_ends_with_the_same_weights_history_and_records(tmp_path: Path, stop: int) -> None:
+    whole_records: list[Any] = []
+    records: list[Any] = []
+    whole, whole_history = train(tmp_path / "whole", record=lambda step, m: whole_records.append((step, dict(m))))
+    with pytest.raises(Stop):
+        train(tmp_path / "cut", progress=stop_at(stop), record=lambda step, m: records.append((step, dict(m))))
+    resumed, history = train(tmp_path / "cut", record=lambda step, m: records.append((step, dict(m))))
+    for name, tensor in whole.state_dict().items():
+        assert torch.equal(tensor, resumed.state_dict()[name]), name
+    assert resumed.extra_state() == whole.extra_state()
+    assert history == whole_history
+    assert records == whole_records, "no point is lost or told twice"
+
+
+def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
+    first, _ = train(tmp_path)
+    calls: list[int] = []
+    again, history = train(tmp_path, progress=lambda done, total, note="": calls.append(done))
+    assert calls == [] and history[-1]["step"] == 19
+    assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
+
+
+def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+    """A process with a real network is killed by SIGKILL between two checkpoints."""
+    whole = run_script(tmp_path / "whole")
+    process = start_script(tmp_path / "cut")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 5 "):
+            process.kill()
+            break
+    process.wait()
+    assert process.returncode == -signal.SIGKILL
+    resumed = run_script(tmp_path / "cut")
+    assert "step 5 " in resumed and "step 1 " not in resumed, "it carried on from step 4"
+    assert digest(whole) == digest(resumed)
+
+
+def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
+    whole = run_script(tmp_path / "whole")
+    process = start_script(tmp_path / "cut")
+    assert process.stdout is not None
+    for line in process.stdout:
+        if line.startswith("step 2 "):
+            process.send_signal(signal.SIGTERM)
+            break
+    rest, _ = process.communicate()
+    assert process.returncode == 128 + signal.SIGTERM
+    saved = int(re.findall(r"step (\d+) ", "step 2 " + rest)[-1])
+    resumed = run_script(tmp_path / "cut")
+    assert f"step {saved + 1} " in resumed and f"step {saved} " not in resumed, "nothing was lost"
+    assert digest(whole) == digest(resumed)
+
+
+def test_nothing_is_printed_but_what_the_caller_prints(tmp_path: Path) -> None:
+    output = run_script(tmp_path)
+    assert all(re.fullmatch(r"step \d+ of 8 loss [\d.]+|digest [0-9a-f]+", line) for line in output.splitlines()), output
+
+
+def test_batches_are_drawn_when_their_step_begins(tmp_path: Path) -> None:
+    """What the batch of step k is may depend on what happened at the end of step k - 1."""
+    objective = Regression()
+
+    def watched(start: int) -> Iterator[dict[str, torch.Tensor]]:
+        for step, batch in enumerate(batches_from(start), start):
+            assert objective.ended == list(range(step))
+            yield batch
+
+    train(tmp_path, objective, batches_from=watched)
+
+
+def test_a_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path) -> None:
+    class Breaks(Regression):
+        def training_step_at(self, step: int, batch: dict[str, Any], generator: torch.Generator) -> Any:
+            loss, metrics = super().training_step_at(step, batch, generator)
+            return (loss * float("nan") if step == 7 else loss), metrics
+
+    with pytest.raises(DivergedError, match=r"nan at step 7, rows \[112, 113, .*127\]"):
+        train(tmp_path, Breaks())
+    _, history = train(tmp_path)
+    assert history[-1]["step"] == 19, "the checkpoint before it is good"
+
+
+def test_checkpoint_holds_no_code_and_a_damaged_one_is_named(tmp_path: Path) -> None:
+    train(tmp_path)
+    path = tmp_path / "checkpoint.pt"
+    torch.load(path, weights_only=True)
+    path.write_bytes(path.read_bytes()[:200])
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read.*delete it"):
+        train(tmp_path)
+
+
+def test_checkpoint_of_other_settings_is_refused(tmp_path: Path) -> None:
+    train(tmp_path)
+    with pytest.raises(CheckpointError, match=r"steps 20, now 30"):
+        train(tmp_path, steps=30)
+
+
+def test_batches_that_end_early_are_an_error(tmp_path: Path) -> None:
+    def short(start: int) -> Iterator[dict[str, torch.Tensor]]:
+        for _, batch in zip(range(4), batches_from(start), strict=False):
+            yield batch
+
+    with pytest.raises(RuntimeError, match="ended before step 4 of 20"):
+        train(tmp_path, batches_from=short)
+
+
+def test_vectors_do_not_decay_and_groups_scale_the_rate(tmp_path: Path) -> None:
+    """Without gradients AdamW moves a weight only by decay: by (1 - rate * decay) at each step."""
+
+    class Idle(Objective):
+        def __init__(self) -> None:
+            super().__init__()
+            torch.manual_seed(0)
+            self.slow, self.fast = nn.Linear(3, 3), nn.Linear(3, 3)
+            self.frozen = nn.Linear(3, 3).requires_grad_(False)
+
+        def parameter_groups(self) -> list[dict[str, Any]]:
+            return [
+                {"module": self.slow, "learning_rate_scale": 0.1},
+                {"module": self.fast},
+                {"module": self.frozen},
+            ]
+
+        def training_step_at(self, step: int, batch: dict[str, Any], generator: torch.Generator) -> Any:
+            return sum(parameter.sum() * 0 for parameter in self.parameters()), {}
+
+    before, (after, _) = Idle(), train(tmp_path, Idle(), weight_decay=0.5, learning_rate=0.1, warmup=4)
+    expected = {scale: 1.0 for scale in (0.1, 1.0)}
+    for step in range(20):
+        for scale in expected:
+            expected[scale] *= 1 - 0.1 * scale * rate_at(step, 20, 4) * 0.5
+    torch.testing.assert_close(after.slow.weight, before.slow.weight * expected[0.1])
+    torch.testing.assert_close(after.fast.weight, before.fast.weight * expected[1.0])
+    for layer in ("slow", "fast"):
+        assert torch.equal(getattr(after, layer).bias, getattr(before, layer).bias)
+    assert torch.equal(after.frozen.weight, before.frozen.weight)
+
+
+def test_rate_warms_up_peaks_and_falls_to_a_hundredth() -> None:
+    rates = [rate_at(step, 100, 10) for step in range(100)]
+    assert rates[:10] == pytest.approx([(step + 1) / 10 for step in range(10)])
+    assert rates[10] == pytest.approx(1) and all(a > b for a, b in zip(rates[10:], rates[11:], strict=False))
+    assert rates[55] == pytest.approx(0.505, abs=0.01) and rates[99] < 0.012
+
+
+def test_step_seeds_differ_between_neighbours() -> None:
+    seeds = {step_seed(seed, step) for seed in range(30) for step in range(200)}
+    assert len(seeds) == 6000
+
+
+def start_script(folder: Path) -> subprocess.Popen[str]:
+    environment = {**os.environ, "OMP_NUM_THREADS": "1"}
+    return subprocess.Popen(
+        [sys.executable, str(SCRIPT), str(folder)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        env=environment,
+    )
+
+
+def run_script(folder: Path) -> str:
+    process = start_script(folder)
+    output, _ = process.communicate()
+    assert process.returncode == 0, output
+    return output
+
+
+def digest(output: str) -> str:
+    return re.findall(r"digest (\w+)", output)[0]

@@ -1,0 +1,63 @@
+"""Surveys and profiles: the shipped ones are valid, and a wrong key or value is named with what is allowed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from infra.errors import GalaxyError
+from infra.locate import shipped
+from infra.profile import load_profile
+from tasks.ingest.survey import load_survey
+
+
+@pytest.mark.parametrize("name", shipped("surveys"))
+def test_shipped_surveys_are_valid(name: str) -> None:
+    assert load_survey(name).name == name
+
+
+@pytest.mark.parametrize("name", shipped("profiles"))
+def test_shipped_profiles_are_valid(name: str) -> None:
+    assert load_profile(name).name == name
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ('name = "mine"\nspeed = 3\n', ["speed", "unknown key"]),
+        ('name = "mine"\n[pretrain]\nepoch = 3\n', ["pretrain.epoch", "unknown key"]),
+        ('name = "mine"\n[pretrain]\nmask_fraction = 1.5\n', ["pretrain.mask_fraction", "1.5", "less than 1"]),
+        ('name = "mine"\n[pretrain]\npreset = "huge"\n', ["pretrain.preset", "huge", "nano"]),
+        ('description = "x"\n', ["name", "missing"]),
+        ("name = mine\n", ["not valid TOML"]),
+    ],
+)
+def test_wrong_profiles_name_key_value_and_what_is_allowed(tmp_path: Path, text: str, words: list[str]) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(text)
+    with pytest.raises(GalaxyError) as caught:
+        load_profile(str(path))
+    for word in [str(path), *words]:
+        assert word in str(caught.value)
+
+
+def test_missing_definitions_name_the_shipped_ones(tmp_path: Path) -> None:
+    with pytest.raises(GalaxyError, match="unknown survey 'sdss'; shipped are: .*embedded"):
+        load_survey("sdss")
+    with pytest.raises(GalaxyError, match="no file .*absent.toml"):
+        load_survey(str(tmp_path / "absent.toml"))
+
+
+def test_a_label_table_must_name_a_source_that_is_there(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        'name = "mine"\nunits = "rgb"\nbands = ["R", "G", "B"]\n'
+        '[[sources]]\nkind = "images"\nname = "a"\nfolder = "x"\ncatalogue = "x.csv"\nsurvey_bands = "gri"\n'
+        '[[labels]]\nname = "t"\nsource = "b"\nkind = "grade"\ncolumn = "g"\nfeeds = ["lens"]\n'
+    )
+    with pytest.raises(GalaxyError, match="positive_from"):
+        load_survey(str(path))
+    path.write_text(path.read_text().replace('column = "g"', 'column = "g"\npositive_from = 1.0\nnegative_to = 0.0'))
+    with pytest.raises(GalaxyError, match="names source 'b'"):
+        load_survey(str(path))
