@@ -23,8 +23,8 @@ def pretrain(
     Args:
         survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
-        epochs: Passes over the usable train stamps; 0 takes the profile's. Another number makes a model of its own, beside
-            the one that later stages of this profile read.
+        epochs: Passes over the usable train stamps; 0 takes the profile's. Another number makes a model of its own,
+            beside the one that later stages of this profile read.
     """
     overrides = {"epochs": epochs} if epochs else {}
     return reported("pretrain", pretrain_model, open_chain(survey, profile, pretrain=overrides))

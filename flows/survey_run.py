@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from prefect import flow
+from prefect import Flow, flow
 from prefect.runtime import flow_run
 
 from flows.align import align
@@ -19,7 +20,7 @@ from flows.pretrain import pretrain
 from tasks.chain import chosen_stages, open_chain
 from tasks.track.runs import FlowRun, survey_run_tracking
 
-FLOWS = {
+FLOWS: Mapping[str, Flow[..., dict[str, Any]]] = {
     "ingest": ingest,
     "preprocess": preprocess,
     "pretrain": pretrain,

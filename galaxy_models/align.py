@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from functools import cache
 from typing import Any, cast
 
 import numpy as np
@@ -18,14 +19,17 @@ from .symbols import canonical_classes, draw_symbol
 
 SYMBOL_SIZE = 48
 SYMBOL_PATCH = 8
-CONTEXT_LENGTH = 32
+INK_MEAN, INK_SPREAD = 0.15, 0.3
+"""Mean and standard deviation of the symbols' pixels, about; standardised, they are learned faster."""
+
+CONTEXT_LENGTH = 28
 """Tokens of a text; longer ones are cut. Our own prompts have at most 25."""
 
 TOWER_WIDTH = 64
 TOWER_LAYERS = 2
 TOWER_HEADS = 4
 PROTOTYPE_DRAWINGS = 16
-"""Drawings, at random angles, whose mean embedding is the symbol prototype of a class."""
+"""Drawings, by different hands, whose mean embedding is the symbol prototype of a class."""
 
 
 class GalaxAlign(nn.Module):
@@ -67,7 +71,7 @@ class GalaxAlign(nn.Module):
         self.image_tower = image_tower
         self.image_projection = nn.Linear(image_tower.features, embedding_size, bias=False)
         self.symbol_tower = VisionTransformer(
-            SYMBOL_SIZE, SYMBOL_PATCH, TOWER_WIDTH, TOWER_LAYERS, TOWER_HEADS, 4.0, output_dim=embedding_size
+            SYMBOL_SIZE, SYMBOL_PATCH, TOWER_WIDTH, TOWER_LAYERS, TOWER_HEADS, 4.0, output_dim=embedding_size, pool_type="avg"
         )
         self.text_tower = TextTransformer(
             context_length=CONTEXT_LENGTH,
@@ -95,10 +99,11 @@ class GalaxAlign(nn.Module):
     def encode_drawings(self, ink: Tensor) -> Tensor:
         """(N, 1, 48, 48) ink in 0..1 to unit vectors (N, D)."""
         with torch.autocast(ink.device.type, enabled=False):  # so small a network is faster without
-            return functional.normalize(self.symbol_tower(ink.expand(-1, 3, -1, -1)), dim=1)
+            standard = (ink - INK_MEAN) / INK_SPREAD
+            return functional.normalize(self.symbol_tower(standard.expand(-1, 3, -1, -1)), dim=1)
 
     def encode_tokens(self, tokens: Tensor) -> Tensor:
-        """(N, 32) tokens of `tokenize` to unit vectors (N, D)."""
+        """(N, 28) tokens of `tokenize` to unit vectors (N, D)."""
         with torch.autocast(tokens.device.type, enabled=False):
             return functional.normalize(self.text_tower(tokens), dim=1)
 
@@ -116,12 +121,12 @@ class GalaxAlign(nn.Module):
         """
         means = []
         for name in names:
-            ink = torch.from_numpy(symbol_drawings(name, PROTOTYPE_DRAWINGS, seed=0)).to(self.symbol_prototypes)
+            ink = symbol_drawings(name, PROTOTYPE_DRAWINGS, seed=0).to(self.symbol_prototypes)
             means.append(self.encode_drawings(ink).mean(dim=0))
         return functional.normalize(torch.stack(means), dim=1)
 
     def tokenize(self, texts: Sequence[str]) -> Tensor:
-        """(N, 32) int64, with the byte-pair vocabulary that open_clip ships."""
+        """(N, 28) int64, with the byte-pair vocabulary that open_clip ships."""
         if self._tokenizer is None:
             from open_clip.tokenizer import SimpleTokenizer
 
@@ -185,10 +190,11 @@ class GalaxAlign(nn.Module):
         raise KeyError(f"no table {table!r}; there are {list(self.tables)}")
 
 
-def symbol_drawings(name: str, count: int, seed: int) -> np.ndarray:
-    """(count, 1, 48, 48) float32: drawings of one class, each turned and jittered."""
+@cache
+def symbol_drawings(name: str, count: int, seed: int) -> Tensor:
+    """(count, 1, 48, 48) float32 ink: drawings of one class, each jittered. Kept, so do not write into it."""
     generator = np.random.default_rng(seed)
-    return np.stack([draw_symbol(name, SYMBOL_SIZE, generator) for _ in range(count)])
+    return torch.from_numpy(np.stack([draw_symbol(name, SYMBOL_SIZE, generator) for _ in range(count)]))
 
 
 def build(card: ModelCard) -> GalaxAlign:

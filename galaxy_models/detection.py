@@ -27,6 +27,14 @@ ANCHOR_SIZES = ((8,), (16,), (32,), (56,))
 """Side of a level's square anchor, pixels: arcs and rings are 6 to 60 px across."""
 
 ASPECT_RATIOS = (0.5, 1.0, 2.0)
+SCORE_LEVELS = 3
+"""The score reads the maps at strides 4, 8 and 16: the coarsest has lost the arcs."""
+
+SCORE_PENALTY = 1.0
+ANCHORS_PER_IMAGE = 24
+BOXES_PER_IMAGE = 16
+"""Drawn for the loss of an image: with one arc in it, more would be sky and sky again."""
+
 DETECTIONS = 4
 LEAST_BOX_SCORE = 0.05
 
@@ -71,7 +79,7 @@ class LensFinder(nn.Module):
             RPNHead(width, len(ASPECT_RATIOS)),
             fg_iou_thresh=0.6,
             bg_iou_thresh=0.3,
-            batch_size_per_image=64,
+            batch_size_per_image=ANCHORS_PER_IMAGE,
             positive_fraction=0.5,
             pre_nms_top_n={"training": 4 * proposals, "testing": 4 * proposals},
             post_nms_top_n={"training": proposals, "testing": proposals},
@@ -83,7 +91,7 @@ class LensFinder(nn.Module):
             FastRCNNPredictor(2 * width, num_classes=2),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,
-            batch_size_per_image=proposals,
+            batch_size_per_image=min(proposals, BOXES_PER_IMAGE),
             positive_fraction=0.25,
             bbox_reg_weights=None,
             score_thresh=LEAST_BOX_SCORE,
@@ -95,10 +103,7 @@ class LensFinder(nn.Module):
             mask_head=MaskRCNNHeads(width, (width, width), 1),
             mask_predictor=MaskRCNNPredictor(width, width, num_classes=2),
         )
-        pooled = channels[-1] + 2 * width
-        self.score_head = nn.Sequential(
-            nn.LayerNorm(pooled), nn.Dropout(0.2), nn.Linear(pooled, 2 * width), nn.GELU(), nn.Linear(2 * width, 1)
-        )
+        self.score = ScoreHead(4 * sum(channels[:SCORE_LEVELS]))
 
     def losses(self, rgb: Tensor, masks: Tensor, boxed: Tensor, lens: Tensor) -> dict[str, Tensor]:
         """The terms of the training loss.
@@ -114,8 +119,8 @@ class LensFinder(nn.Module):
         lens
             (N,) float: 1 for a lens, 0 for none.
         """
-        last, levels = self._features(rgb)
-        terms = {"score": functional.binary_cross_entropy_with_logits(self._logits(last, levels), lens.float())}
+        pooled, levels = self._features(rgb)
+        terms = {"score": functional.binary_cross_entropy_with_logits(self.score(pooled), lens.float())}
         known = torch.nonzero(boxed).flatten()
         if len(known):
             chosen = OrderedDict((name, level[known]) for name, level in levels.items())
@@ -127,7 +132,7 @@ class LensFinder(nn.Module):
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, list[Detections]]:
         """Logits (N,) of the stamps being lenses, and the arcs in each; in the network's pixels. Needs eval mode."""
-        last, levels = self._features(rgb)
+        pooled, levels = self._features(rgb)
         proposals, _ = self.proposer(_images(rgb), levels)
         results, _ = self.regions(levels, proposals, _sizes(rgb))
         size = (rgb.shape[-2], rgb.shape[-1])
@@ -139,7 +144,7 @@ class LensFinder(nn.Module):
             )
             for result in results
         ]
-        return self._logits(last, levels), found
+        return self.score(pooled), found
 
     @torch.inference_mode()
     def predict_columns(self, rgb: Tensor) -> dict[str, np.ndarray]:
@@ -167,17 +172,80 @@ class LensFinder(nn.Module):
         _, found = self.eval()(rgb)
         return best_masks(found, (rgb.shape[-2], rgb.shape[-1]))
 
+    def pooled(self, rgb: Tensor) -> Tensor:
+        """(N, F): what the score is made from, see `pool`."""
+        return self._features(rgb)[0]
+
     def _features(self, rgb: Tensor) -> tuple[Tensor, OrderedDict[str, Tensor]]:
         maps = [level.float() for level in self.encoder.encode(rgb)]
         with torch.autocast(rgb.device.type, enabled=False):  # the region operators know only full precision
             levels = self.pyramid(OrderedDict(zip(LEVELS, maps, strict=True)))
-        return maps[-1], levels
+        return pool(maps[:SCORE_LEVELS]), levels
 
-    def _logits(self, last: Tensor, levels: OrderedDict[str, Tensor]) -> Tensor:
-        """The score sees the stamp as a whole, and the strongest response anywhere on the two finest levels."""
-        strongest = [levels[name].amax(dim=(2, 3)) for name in LEVELS[:2]]
-        pooled = torch.cat([last.mean(dim=(2, 3)), *strongest], dim=1)
-        return cast(Tensor, self.score_head(pooled))[:, 0]
+
+class ScoreHead(nn.Module):
+    """A linear score of standardised features: with a few dozen real lenses, anything richer learns them by heart."""
+
+    def __init__(self, features: int) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(features))
+        self.register_buffer("spread", torch.ones(features))
+        self.linear = nn.Linear(features, 1)
+        nn.init.zeros_(self.linear.weight)
+        nn.init.zeros_(self.linear.bias)
+
+    def forward(self, pooled: Tensor) -> Tensor:
+        """(N, F) to logits (N,)."""
+        standardised = (pooled.float() - cast(Tensor, self.mean)) / cast(Tensor, self.spread)
+        return cast(Tensor, self.linear(standardised))[:, 0]
+
+    def fit(self, pooled: Tensor, lens: Tensor, penalty: float = SCORE_PENALTY) -> None:
+        """Set all weights to the ridge logistic regression of these features, both classes weighing the same.
+
+        Minimises mean cross-entropy + penalty / 2 * |weights|^2 by L-BFGS: convex, so the start does not matter.
+
+        Parameters
+        ----------
+        pooled
+            (N, F).
+        lens
+            (N,) bool, with both values in it.
+        """
+        self.mean = pooled.mean(dim=0)
+        self.spread = pooled.std(dim=0).clamp_min(1e-6)
+        features = ((pooled - self.mean) / self.spread).double()
+        truth = lens.double()
+        importance = truth / truth.mean() + (1 - truth) / (1 - truth).mean()
+        weights = torch.zeros(features.shape[1] + 1, dtype=torch.float64, device=pooled.device, requires_grad=True)
+        optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
+
+        def loss() -> Tensor:
+            optimizer.zero_grad()
+            logits = features @ weights[1:] + weights[0]
+            entropy = functional.binary_cross_entropy_with_logits(logits, truth, importance / 2)
+            value = entropy + 0.5 * penalty * weights[1:].square().sum()
+            value.backward()  # type: ignore[no-untyped-call]
+            return value
+
+        with torch.enable_grad():
+            optimizer.step(loss)  # type: ignore[no-untyped-call]
+        with torch.no_grad():
+            self.linear.weight.copy_(weights[None, 1:])
+            self.linear.bias.copy_(weights[:1])
+
+
+def pool(maps: Sequence[Tensor]) -> Tensor:
+    """Mean, maximum and spread of each channel over the image, and its mean over the central third, for each map.
+
+    Stamps are centred on the possible deflector; arcs are faint, small and anywhere around it.
+    """
+    columns = []
+    for level in maps:
+        size = level.shape[-1]
+        low = size // 2 - max(1, size // 6)
+        middle = level[:, :, low : size - low, low : size - low]
+        columns += [level.mean((2, 3)), level.amax((2, 3)), level.std((2, 3)), middle.mean((2, 3))]
+    return torch.cat(columns, dim=1)
 
 
 def build(card: ModelCard) -> LensFinder:

@@ -30,18 +30,18 @@ class ClassificationHead(nn.Module):
         self.classes = tuple(classes)
         self.layers = two_layers(features, hidden, len(self.classes), dropout)
 
-    def forward(self, embedding: Tensor) -> Tensor:
+    def forward(self, pooled: Tensor) -> Tensor:
         """(N, features) to (N, classes) logits."""
-        return cast(Tensor, self.layers(embedding))
+        return cast(Tensor, self.layers(pooled))
 
     def loss(
-        self, embedding: Tensor, codes: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
+        self, pooled: Tensor, codes: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0
     ) -> Tensor:
         """Mean cross-entropy over the rows that have a class.
 
         Parameters
         ----------
-        embedding
+        pooled
             (N, features).
         codes
             (N,) class of each row, -1 for none.
@@ -53,7 +53,7 @@ class ClassificationHead(nn.Module):
         Tensor
             Scalar; 0 if no row has a class.
         """
-        logits = self(embedding).float()
+        logits = self(pooled).float()
         known = codes >= 0
         if not bool(known.any()):
             return cast(Tensor, logits.sum() * 0)
@@ -73,18 +73,18 @@ class VotesHead(nn.Module):
         self.questions = tuple((question, tuple(answers)) for question, answers in questions)
         self.layers = two_layers(features, hidden, sum(len(answers) for _, answers in self.questions), dropout)
 
-    def forward(self, embedding: Tensor) -> dict[str, Tensor]:
+    def forward(self, pooled: Tensor) -> dict[str, Tensor]:
         """(N, features) to question -> (N, answers)."""
-        output = self.layers(embedding)
+        output = self.layers(pooled)
         parts = output.split([len(answers) for _, answers in self.questions], dim=1)
         return {question: part for (question, _), part in zip(self.questions, parts, strict=True)}
 
-    def loss(self, embedding: Tensor, fractions: dict[str, Tensor], votes: dict[str, Tensor]) -> Tensor:
+    def loss(self, pooled: Tensor, fractions: dict[str, Tensor], votes: dict[str, Tensor]) -> Tensor:
         """Dirichlet-multinomial loss, mean over the galaxies and questions that have votes.
 
         Parameters
         ----------
-        embedding
+        pooled
             (N, features).
         fractions
             Question to (N, answers); a NaN leaves the row's question out.
@@ -96,8 +96,8 @@ class VotesHead(nn.Module):
         Tensor
             Scalar; 0 if nothing is known.
         """
-        outputs = self(embedding)
-        total, count = embedding.new_zeros((), dtype=torch.float32), 0
+        outputs = self(pooled)
+        total, count = pooled.new_zeros((), dtype=torch.float32), 0
         for question, _ in self.questions:
             output, given = outputs[question], fractions[question]
             total = total + fraction_loss(output, given, votes[question]).sum()
@@ -129,19 +129,19 @@ class ParameterHead(nn.Module):
         self.mean.copy_(mean)
         self.spread.copy_(torch.where(variance > 0, variance.sqrt(), torch.ones_like(variance)))
 
-    def forward(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(N, features) to standardised mean and ln sigma, each (N, P) float32."""
-        mean, log_sigma = self.layers(embedding).float().chunk(2, dim=1)
+        mean, log_sigma = self.layers(pooled).float().chunk(2, dim=1)
         return mean, LARGEST_LOG_SIGMA * torch.tanh(log_sigma / LARGEST_LOG_SIGMA)
 
-    def predict(self, embedding: Tensor) -> tuple[Tensor, Tensor]:
+    def predict(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(N, features) to value and sigma in the parameters' own units, each (N, P)."""
-        mean, log_sigma = self(embedding)
+        mean, log_sigma = self(pooled)
         return mean * self.spread + self.mean, log_sigma.exp() * self.spread
 
-    def loss(self, embedding: Tensor, values: Tensor) -> Tensor:
+    def loss(self, pooled: Tensor, values: Tensor) -> Tensor:
         """Gaussian negative log-likelihood (less its constant), mean over the known (N, P) values; 0 if none is."""
-        mean, log_sigma = self(embedding)
+        mean, log_sigma = self(pooled)
         known = torch.isfinite(values)
         target = (torch.where(known, values, self.mean) - self.mean) / self.spread
         pull = (target - mean) * torch.exp(-log_sigma)

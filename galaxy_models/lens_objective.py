@@ -41,7 +41,7 @@ class LensObjective(Objective):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The encoder moves more slowly than the layers that begin from nothing."""
         finder = self.finder
-        fresh = (finder.pyramid, finder.proposer, finder.regions, finder.score_head)
+        fresh = (finder.pyramid, finder.proposer, finder.regions, finder.score)
         return [
             {"module": finder.encoder, "learning_rate_scale": self.encoder_rate},
             *({"module": module, "learning_rate_scale": 1.0} for module in fresh),

@@ -129,27 +129,20 @@ class GalaxyLVM(nn.Module):
         """(N, 3, h, w) to (N, D): the mean of the last map, D = `channels[-1]`."""
         return self.encode(rgb)[-1].mean(dim=(2, 3))
 
-    def forward(self, rgb: Tensor, hidden: Tensor | None = None, cut: Tensor | None = None) -> Tensor:
-        """Reconstruct the image.
+    def forward(self, rgb: Tensor, hidden: Tensor | None = None) -> Tensor:
+        """(N, 3, h, w) in 0..1 to its reconstruction (N, 3, h, w); see `encode` for `hidden`. Not clipped to 0..1."""
+        return self.paint_and_embed(rgb, hidden)[0]
 
-        Parameters
-        ----------
-        rgb, hidden
-            As `encode`.
-        cut
-            (N,) bool, images whose skips are cut: all that the decoder learns of them comes from the last map.
-
-        Returns
-        -------
-        Tensor
-            (N, 3, h, w) in RGB units, not clipped to 0..1.
-        """
+    def paint_and_embed(self, rgb: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """What `forward` and `embed` give, in one pass."""
         height, width = rgb.shape[-2:]
         image, hidden = self._prepare(rgb, hidden)
-        decoded = self._decode(self._encode(image, hidden), cut).float()
+        maps = self._encode(image, hidden)
+        decoded = self._decode(maps).float()
         top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
         decoded = decoded[..., top : top + height, left : left + width]
-        return decoded * _per_channel(self.rgb_spread) + _per_channel(self.rgb_mean)
+        painted = decoded * _per_channel(self.rgb_spread) + _per_channel(self.rgb_mean)
+        return painted, maps[3].mean(dim=(1, 2))
 
     def set_rgb_statistics(self, mean: Tensor, spread: Tensor) -> None:
         """Set what RGB is standardised with: mean and standard deviation of each channel over the train stamps."""
@@ -190,13 +183,11 @@ class GalaxyLVM(nn.Module):
                 tokens = self.merges[index](tokens)
         return maps
 
-    def _decode(self, maps: list[Tensor], cut: Tensor | None) -> Tensor:
+    def _decode(self, maps: list[Tensor]) -> Tensor:
         tokens = maps[3]
         levels = zip(maps[2::-1], self.upsamples, self.joins, self.decoder_stages, strict=True)
         for skip, upsample, join, stage in levels:
             larger = upsample(tokens.permute(0, 3, 1, 2)).permute(0, 2, 3, 1)
-            if cut is not None:
-                skip = skip.masked_fill(cut[:, None, None, None], 0.0)
             tokens = stage(join(torch.cat([larger, skip], dim=-1)))
         tokens = self.decoder_norm(tokens)
         return cast(Tensor, self.to_rgb(self.final_upsample(tokens.permute(0, 3, 1, 2))))

@@ -49,4 +49,5 @@ def viewer_rgb(flux: Tensor, bands: Sequence[str]) -> Tensor:
     intensity = scaled.clamp_min(0).mean(dim=1, keepdim=True)
     intensity = torch.where(intensity == 0, torch.full_like(intensity, 1e-6), intensity)
     factor = torch.asinh(VIEWER_Q * intensity) / (VIEWER_Q**0.5 * intensity)
-    return (scaled * factor).clamp(0, 1).flip(1)
+    rgb: Tensor = (scaled * factor).clamp(0, 1).flip(1)
+    return rgb

@@ -270,8 +270,8 @@ def draw_symbol(name: str, size: int, generator: np.random.Generator | None = No
     size
         Side of the picture, pixels.
     generator
-        Source of a jitter in angle, handedness, size, place and thickness of the pen; without one
-        the symbol is drawn as it stands in a legend.
+        Source of a jitter in angle (up to 23 degrees), handedness, size, place and thickness of the pen, as
+        hands differ; without one the symbol is drawn as it stands in a legend.
 
     Returns
     -------
@@ -289,7 +289,7 @@ def draw_symbol(name: str, size: int, generator: np.random.Generator | None = No
             marks,
             centre=(generator.uniform(-0.06, 0.06), generator.uniform(-0.06, 0.06)),
             size=generator.uniform(0.78, 1.02),
-            angle=generator.uniform(0.0, 2 * np.pi),
+            angle=generator.uniform(-0.4, 0.4),
             mirror=bool(generator.integers(2)),
             pen=generator.uniform(0.7, 1.6),
         )

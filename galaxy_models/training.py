@@ -14,6 +14,7 @@ from typing import Any, Protocol
 
 import torch
 from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
@@ -187,7 +188,13 @@ def fit(
                 enable_progress_bar=False,
                 enable_model_summary=False,
             )
-            trainer.fit(module, _Steps(batches_from, module.step, steps))
+            try:
+                trainer.fit(module, _Steps(batches_from, module.step, steps))
+            except SIGTERMException:  # raised by Lightning between two steps
+                module.save()
+                raise Interrupted(
+                    f"asked to stop; saved after step {module.step} of {steps} in {module.checkpoint}"
+                ) from None
     return module.history
 
 
@@ -252,17 +259,17 @@ class _Training(LightningModule):
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         """AdamW over the objective's groups, in the state of the checkpoint."""
-        optimizer = torch.optim.AdamW(_parameter_groups(self.objective, self.plan), lr=self.plan.learning_rate)
+        self.optimizer = torch.optim.AdamW(_parameter_groups(self.objective, self.plan), lr=self.plan.learning_rate)
         if self.optimizer_state is not None:
-            optimizer.load_state_dict(self.optimizer_state)
+            self.optimizer.load_state_dict(self.optimizer_state)
             self.optimizer_state = None
-        return optimizer
+        return self.optimizer
 
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set the rate of this step, and the seed of draws that take no generator (stochastic depth)."""
         torch.manual_seed(step_seed(self.plan.seed, self.step))
         rate = rate_at(self.step, self.plan.steps, self.plan.warmup)
-        for group in self.optimizers().param_groups:  # type: ignore[union-attr]
+        for group in self.optimizer.param_groups:
             group["lr"] = self.plan.learning_rate * group["scale"] * rate
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
@@ -292,19 +299,17 @@ class _Training(LightningModule):
         point.update(self.objective.on_step_end(step) or {})
         if point:
             self.history.append({"step": step, **point})
-        stop = self.trainer.received_sigterm
-        if self.step % self.plan.checkpoint_steps == 0 or last or stop:
-            self._save()
+        if self.step % self.plan.checkpoint_steps == 0 or last:
+            self.save()
         if self.report is not None:
             self.report(self.step, self.plan.steps, f"loss {self.smooth_loss:.4f}")
-        if stop:
-            raise Interrupted(f"asked to stop; saved after step {self.step} of {self.plan.steps} in {self.checkpoint}")
 
-    def _save(self) -> None:
+    def save(self) -> None:
+        """Write the checkpoint, then hand on the points that it covers."""
         state = Checkpoint(
             step=self.step,
             weights=self.objective.state_dict(),
-            optimizer=self.optimizers().state_dict(),  # type: ignore[union-attr]
+            optimizer=self.optimizer.state_dict(),
             extra=self.objective.extra_state(),
             history=self.history,
             window=self.window,

@@ -13,7 +13,10 @@ FEATURED = ("featured", "featured_or_disk", "features", "disk")
 YES = ("yes",)
 NO = ("no",)
 
-TREE: dict[str, tuple[str, tuple[str, ...]] | None] = {
+Parents = Mapping[str, tuple[str, tuple[str, ...]] | None]
+"""Question to the question and the answers after which it is asked; None if it is always asked."""
+
+TREE: Parents = {
     "smooth_or_featured": None,
     "disk_edge_on": ("smooth_or_featured", FEATURED),
     "has_spiral_arms": ("disk_edge_on", NO),
@@ -28,16 +31,18 @@ TREE: dict[str, tuple[str, tuple[str, ...]] | None] = {
     "something_odd": None,
     "odd_feature": ("something_odd", YES),
 }
-"""Question to the question and the answers after which it is asked; None if it is always asked (GZ2 and GZ DECaLS)."""
+"""The tree of Galaxy Zoo 2 and Galaxy Zoo DECaLS."""
 
 
-def reach(fractions: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
+def reach(fractions: Mapping[str, Mapping[str, Tensor]], tree: Parents = TREE) -> dict[str, Tensor]:
     """Share of the volunteers who came to each question: the product of the fractions on the way there.
 
     Parameters
     ----------
     fractions
         Question to answer to (N,) fraction of the question's own votes; NaN for unknown.
+    tree
+        Which question follows which.
 
     Returns
     -------
@@ -50,7 +55,7 @@ def reach(fractions: Mapping[str, Mapping[str, Tensor]]) -> dict[str, Tensor]:
     def of(question: str) -> Tensor | None:
         if question in known:
             return known[question]
-        parent = TREE.get(question)
+        parent = tree.get(question)
         own = fractions.get(question)
         if parent is None:
             result = None if own is None else torch.ones_like(next(iter(own.values())))

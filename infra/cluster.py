@@ -47,7 +47,7 @@ class DaskWorkers:
 
     def map(self, function: Callable[[Item], Result], items: Sequence[Item]) -> Iterator[tuple[Item, Result]]:
         """Each item with its result, as results come."""
-        from distributed import as_completed
+        from distributed import KilledWorker, as_completed
 
         waiting = iter(items)
         at_once = IN_FLIGHT_PER_WORKER * max(1, len(self._client.scheduler_info(n_workers=-1)["workers"]))
@@ -61,7 +61,14 @@ class DaskWorkers:
         futures = as_completed([submit(item) for _, item in zip(range(at_once), waiting, strict=False)])
         for future in futures:
             item = running.pop(future.key)
-            yield item, future.result()
+            try:
+                result = future.result()
+            except KilledWorker as error:
+                raise GalaxyError(
+                    f"the worker processes that had piece {item} were killed one after the other, most often for want "
+                    f"of memory: {error}. Give the profile fewer `workers` or smaller shards, and run again"
+                ) from None
+            yield item, result
             for following in waiting:
                 futures.add(submit(following))
                 break

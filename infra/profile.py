@@ -11,7 +11,6 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from infra.errors import GalaxyError
 from infra.locate import locate
 
-
 Model = TypeVar("Model", bound=BaseModel)
 
 
@@ -69,15 +68,21 @@ class PretrainSettings(TrainingSettings):
     mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
 
 
+REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.65, "reconstruction": 0.9}
+"""About what the four tasks reach on pictures of 64 pixels; noise keeps structural similarity well below one."""
+
+
 class FinetuneSettings(TrainingSettings):
     """Four tasks on one encoder."""
 
-    steps: int = Field(600, ge=1, description="Training steps, over all tasks.")
+    learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of the cosine schedule, for the heads.")
+    steps: int = Field(1000, ge=1, description="Training steps, over all tasks.")
     shares: Literal["adaptive", "equal", "fixed"] = Field("adaptive", description="How steps are shared among tasks.")
     fixed_shares: dict[str, float] = Field(default_factory=dict, description="Share of each task, for `fixed`.")
     evaluate_steps: int = Field(50, ge=1, description="Steps between validations, when shares adapt.")
     reference_scores: dict[str, float] = Field(
-        default_factory=dict, description="Validation score at which a task needs nothing more; 1 where not given."
+        default_factory=lambda: dict(REFERENCE_SCORES),
+        description="Validation score at which a task needs nothing more; 1 where not given.",
     )
     share_floor: float = Field(0.2, gt=0, le=1, description="Part of the steps that is always shared equally.")
     share_smoothing: float = Field(0.5, ge=0, lt=1, description="Weight of the old shares in their moving average.")
@@ -108,7 +113,7 @@ class AlignSettings(TrainingSettings):
     minimum_class_images: float = Field(
         5.0, ge=0, description="A table with fewer train stamps a class is not trained on but is a test of words and symbols."
     )
-    working_stamps: int = Field(20_000, ge=100, description="Most train stamps of a label table that are used.")
+    working_stamps: int = Field(20_000, ge=10, description="Most train stamps of a label table, evenly chosen.")
     stage1_steps: int = Field(100, ge=0, description="Steps of stage 1: symbols and texts find each other.")
     stage2_steps: int = Field(300, ge=1, description="Steps of stage 2: all three modalities.")
     embedding_size: int = Field(128, ge=8, le=2048, description="Dimensions of the common space.")
@@ -117,10 +122,14 @@ class AlignSettings(TrainingSettings):
 class FindLensesSettings(TrainingSettings):
     """Mask R-CNN on the LVM's pyramid."""
 
+    batch_size: int = Field(8, ge=2, le=4096, description="Stamps in a step; half of them have a lens.")
     steps: int = Field(200, ge=1, description="Training steps.")
     crop: int = Field(96, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels, not binned.")
     proposals: int = Field(32, ge=4, le=2000, description="Region proposals that reach the box head.")
-    simulated_lenses: int = Field(400, ge=10, description="Stamps with arcs traced onto them, for training.")
+    encoder_rate: float = Field(0.1, gt=0, le=1, description="Learning rate of the LVM, in units of the heads'.")
+    simulated_lenses: int = Field(400, ge=10, description="Different arcs that are put onto train stamps.")
+    working_stamps: int = Field(1000, ge=10, description="Most stamps of a table and class in memory, evenly chosen.")
+    test_scenes: int = Field(80, ge=4, le=10_000, description="Test stamps for boxes and masks; half get an arc.")
 
 
 class InferSettings(Section):

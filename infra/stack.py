@@ -12,6 +12,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -91,7 +92,7 @@ class LocalStack:
                     probe.bind((HOST, port))
                 except OSError:
                     raise GalaxyError(
-                        f"port {port} on {HOST} is in use; choose another with --{name}-port, or stop what listens there"
+                        f"port {port} on {HOST} is in use; choose another with --{name}-port, or stop its program"
                     ) from None
 
     def _start(self) -> None:
@@ -166,10 +167,8 @@ class LocalStack:
         for service in reversed(self.services):
             if service.process.poll() is None:
                 service.process.send_signal(signal.SIGTERM)
-                try:
+                with suppress(subprocess.TimeoutExpired):
                     service.process.wait(timeout=20)
-                except subprocess.TimeoutExpired:
-                    pass
             # Whatever the service started itself ends with it.
             try:
                 os.killpg(service.process.pid, signal.SIGKILL)

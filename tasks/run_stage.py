@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from prefect.runtime import flow_run
 
 from infra.progress import progress_of
 from tasks.chain import MODELS, Chain
+from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
 from tasks.track.gate import decide_and_promote
 from tasks.track.registry import register
 from tasks.track.runs import FlowRun, StageRun, find_survey_run, stage_run
+from tasks.track.scores import asker
 
 Work = Callable[[StageContext], Mapping[str, Any]]
 
@@ -49,10 +52,12 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
 
 
 def _register(chain: Chain, stage: str, key: str, made: Mapping[str, Any], run: StageRun) -> dict[str, str]:
-    name = MODELS[stage]
-    digest = str(chain.context(stage, run.record).upstream["preprocess"]["digest"])
+    name, settings = MODELS[stage], chain.settings
+    prepared = chain.result("preprocess")
+    assert prepared is not None, "a training stage has been done on it"
+    digest = str(prepared["digest"])
     version = register(
-        chain.settings,
+        settings,
         name,
         made,
         stage_key=key,
@@ -60,5 +65,8 @@ def _register(chain: Chain, stage: str, key: str, made: Mapping[str, Any], run: 
         survey=chain.survey.name,
         dataset_digest=digest,
     )
-    decision = decide_and_promote(chain.settings, name, version, made["evaluation"])
+    stamps = PreparedDataset.open(Path(prepared["prepared"])).dataset
+    decision = decide_and_promote(
+        settings, name, version, made["evaluation"], dataset_digest=digest, rescore=asker(settings, name, stamps)
+    )
     return {"name": name, "version": version, "decision": decision.sentence}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import galsim
 import numpy as np
@@ -16,8 +17,8 @@ MARGIN = 20
 CORE = 12
 CORE_SUBSAMPLES = 8
 
-Float = NDArray[np.float32]
-Complex = NDArray[np.complex64]
+Float = NDArray[np.floating[Any]]  # float32 all through; the stubs widen it
+Complex = NDArray[np.complexfloating[Any, Any]]  # complex64
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +70,9 @@ class Canvas:
 
     def shift(self, x: float, y: float) -> Complex:
         """Modes of a point of unit flux at (x, y)."""
-        return np.exp(-1j * self.kx * x).astype(np.complex64) * np.exp(-1j * self.ky * y).astype(np.complex64)
+        columns: Complex = np.exp(-1j * self.kx * x).astype(np.complex64)
+        rows: Complex = np.exp(-1j * self.ky * y).astype(np.complex64)
+        return columns * rows
 
     def stamp(self, modes: Complex) -> Float:
         """(size, size) flux per survey pixel, sampled at pixel centres.
@@ -156,4 +159,5 @@ def clumps(u: Float, v: Float, generator: np.random.Generator) -> Float:
     first, second = generator.integers(0, 512, 2)
     rows = (u * np.float32(16)).astype(np.int32) + np.int32(first)
     columns = (v * np.float32(16)).astype(np.int32) + np.int32(second)
-    return table[rows & 511, columns & 511]
+    field: Float = table[rows & 511, columns & 511]
+    return field

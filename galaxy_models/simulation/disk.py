@@ -30,7 +30,7 @@ class DiskLayers:
         """A layer behind its dust, with its total flux as before: fluxes of a galaxy are those that leave it."""
         if self.depth is None:
             return layer
-        dimmed = layer * np.exp(-np.float32(DUST_LAW[band]) * self.depth)
+        dimmed: Float = layer * np.exp(-np.float32(DUST_LAW[band]) * self.depth)
         return dimmed * np.float32(layer.sum() / dimmed.sum())
 
 
@@ -83,16 +83,17 @@ def _arm_phase(
 ) -> Float:
     """Phase of the spiral, 0 on the ridge of an arm, bent a little so that no arm is a perfect curve."""
     winding = np.log(radius) * np.float32(arms.handedness / np.tan(np.deg2rad(arms.pitch)))
-    bend = clumps(x * np.float32(0.35), y * np.float32(0.35), generator) * np.float32(0.5 * arms.flocculence)
+    bend = clumps(x * np.float32(0.35), y * np.float32(0.35), generator) * np.float32(0.8 * arms.flocculence)
     phase: Float = np.float32(arms.count) * (azimuth - np.float32(arms.phase) - winding) + bend
     return phase
 
 
 def _reach(radius: Float, inner: float) -> Float:
     """Where arms are: from `inner` out to four scale radii, with soft ends."""
-    rise = 1 / (1 + np.exp(-(radius - np.float32(inner)) / np.float32(0.13)))
+    rise: Float = 1 / (1 + np.exp(-(radius - np.float32(inner)) / np.float32(0.13)))
     fall = 1 / (1 + np.exp(np.minimum((radius - np.float32(4.2)) / np.float32(0.6), np.float32(60))))
-    return rise * fall
+    within: Float = rise * fall
+    return within
 
 
 def _ridge(phase: Float, sharpness: float) -> Float:

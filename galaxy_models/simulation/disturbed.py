@@ -74,7 +74,8 @@ def _sparseness(stars: NDArray[np.float64]) -> NDArray[np.int64]:
     cells = np.floor(stars / 0.5).astype(np.int64)
     _, cell, counts = np.unique(cells, axis=0, return_inverse=True, return_counts=True)
     width = 1.3 / np.sqrt(counts[cell.ravel()])
-    return np.abs(np.log(width[:, None] / np.array(SMOOTHING)[None, :])).argmin(axis=1)
+    nearest: NDArray[np.int64] = np.abs(np.log(width[:, None] / np.array(SMOOTHING)[None, :])).argmin(axis=1)
+    return nearest
 
 
 def _nucleus(grid: Canvas, galaxy: Galaxy, arcsec: float, factor: float, generator: np.random.Generator) -> Float:

@@ -19,7 +19,7 @@ GALAXY_DENSITY = 30.0
 
 FAINT = 22.5
 FAINT_SHAPES = ((0.3, 0.0), (0.45, 0.8), (0.45, 2.4), (0.6, 1.6), (0.75, 2.8))
-"""Half-light radius (arcsec) and angle of the few shapes that galaxies fainter than `FAINT` share: the PSF hides more."""
+"""Half-light radius (arcsec) and angle of the few shapes that fainter galaxies share: the PSF hides more."""
 
 
 def draw_field(
@@ -58,9 +58,9 @@ def draw_field(
                 mode += shape * np.float32(flux)
     for mode, points in zip(modes, stars.total, strict=True):
         mode += points
-    for shape, group in zip(_faint_modes(grid), faint, strict=True):
+    for profile, group in zip(_faint_modes(grid), faint, strict=True):
         for mode, points in zip(modes, group.total, strict=True):
-            mode += points * shape
+            mode += points * profile
     return modes
 
 

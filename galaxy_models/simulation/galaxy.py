@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -13,7 +14,7 @@ BANDS = ("g", "r", "z")
 """Bands that colours are known for."""
 
 CLASSES = ("round_smooth", "in_between_smooth", "cigar_smooth", "edge_on_disk", "spiral", "disturbed")
-"""The classes. A sixth of all galaxies at most is none of them: see `FEATURED_DISK`."""
+"""The classes. About one galaxy in seventeen is of none of them: see `FEATURED_DISK`."""
 
 FEATURED_DISK = "featured_disk"
 """Kind of a face-on disk with a bar or ring and no arms: it has votes and parameters, and no class."""
@@ -184,7 +185,7 @@ def light_profile(
     if bar is not None:
         # The bar's light lies within its length; how it is spread inside matters little at half of the light.
         old = (1 - bar.fraction) * old + bar.fraction * (1 - np.exp(-((x / (0.55 * bar.length)) ** 2)))
-    young = np.interp(x, *_young_table()) if disk.thickness == 0 else old
+    young = np.interp(x, *_young_curve()) / _young_norm() if disk.thickness == 0 else old
     if ring is not None:
         young = (1 - ring.fraction) * young + ring.fraction * _annulus(x, ring)
     enclosed = fractions[1] * old + fractions[2] * young
@@ -210,26 +211,27 @@ def equivalent_sersic_index(radii: NDArray[np.float64], enclosed: NDArray[np.flo
     return float(np.interp(ratio, ratios, indices))
 
 
-def young_density(x: NDArray[np.float32]) -> NDArray[np.float32]:
+def young_density(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Surface density of young stars at `x` scale radii, in units of 1 / scale radius^2, total 1."""
-    total = float(_young_norm())
-    density: NDArray[np.float32] = np.exp(-x / np.float32(YOUNG_SCALE)) * (1 - np.exp(-((x / np.float32(YOUNG_HOLE)) ** 2)))
-    return density / np.float32(total)
+    hole = 1 - np.exp(-((x / np.float32(YOUNG_HOLE)) ** 2))
+    density: NDArray[np.floating[Any]] = np.exp(-x / np.float32(YOUNG_SCALE)) * hole / np.float32(_young_norm())
+    return density
 
 
-def edge_on_end(x: NDArray[np.float64]) -> NDArray[np.float64]:
+def edge_on_end(x: NDArray[np.floating[Any]]) -> NDArray[np.floating[Any]]:
     """Share of stars left at `x` scale radii of an edge-on disk."""
-    return 1 / (1 + np.exp((x - EDGE_ON_END) / 0.25))
+    left: NDArray[np.floating[Any]] = 1 / (1 + np.exp((x - EDGE_ON_END) / 0.25))
+    return left
 
 
 @lru_cache(maxsize=1)
-def edge_on_table() -> tuple[float, NDArray[np.float64]]:
+def edge_on_table() -> tuple[float, NDArray[np.floating[Any]]]:
     """Step in scale radii, and light of an edge-on exponential disk along its major axis, t K1(t), until it ends.
 
     After van der Kruit and Searle (1981); scaled so that its integral over both sides is 1.
     """
     step = 0.005
-    t = np.arange(2000) * step
+    t = np.arange(2000, dtype=np.float64) * step
     t[0] = 1e-9
     profile = t * k1(t) * edge_on_end(t)
     return step, profile / (2 * step * profile.sum())
@@ -243,25 +245,23 @@ def edge_on_axis_ratio(thickness: float) -> float:
 
 
 @lru_cache(maxsize=1)
-def _young_table() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+def _young_curve() -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Radii in scale radii, and the young stars within each, not yet scaled to 1."""
     x = np.linspace(0, 30, 3001)
     ring = 2 * np.pi * x * np.exp(-x / YOUNG_SCALE) * (1 - np.exp(-((x / YOUNG_HOLE) ** 2)))
-    enclosed = np.concatenate([[0.0], np.cumsum((ring[1:] + ring[:-1]) / 2 * np.diff(x))])
-    return x, enclosed / enclosed[-1]
+    return x, np.concatenate([[0.0], np.cumsum((ring[1:] + ring[:-1]) / 2 * np.diff(x))])
 
 
-@lru_cache(maxsize=1)
 def _young_norm() -> float:
-    x = np.linspace(0, 30, 3001)
-    ring = 2 * np.pi * x * np.exp(-x / YOUNG_SCALE) * (1 - np.exp(-((x / YOUNG_HOLE) ** 2)))
-    return float(np.sum((ring[1:] + ring[:-1]) / 2 * np.diff(x)))
+    return float(_young_curve()[1][-1])
 
 
 def _annulus(x: NDArray[np.float64], ring: Ring) -> NDArray[np.float64]:
     fine = np.linspace(0, max(8.0, 3 * ring.radius), 600)
     density = fine * np.exp(-0.5 * ((fine - ring.radius) / (0.14 * ring.radius)) ** 2)
     enclosed = np.cumsum(density)
-    return np.interp(x, fine, enclosed / enclosed[-1])
+    within: NDArray[np.float64] = np.interp(x, fine, enclosed / enclosed[-1])
+    return within
 
 
 @lru_cache(maxsize=1)

@@ -65,7 +65,9 @@ def draw_galaxy(generator: np.random.Generator, kind: str, *, deflector: bool, r
         E(B-V) of the Milky Way, magnitudes.
     """
     bright, faint = (17.3, 19.8) if deflector else MAGNITUDE_RANGE
-    magnitude = _magnitude(generator, COUNT_SLOPE, bright, FEATURED_FAINT if kind in ("spiral", FEATURED_DISK) else faint)
+    if kind in ("spiral", FEATURED_DISK):
+        faint = FEATURED_FAINT
+    magnitude = _magnitude(generator, COUNT_SLOPE, bright, faint)
     if deflector:
         redshift = float(np.clip(0.33 + 0.09 * (magnitude - 18.5) + 0.04 * generator.standard_normal(), 0.2, 0.55))
     else:
@@ -78,15 +80,15 @@ def draw_galaxy(generator: np.random.Generator, kind: str, *, deflector: bool, r
     disk: Disk | None
     if kind == "disturbed":
         disturbance = ("pair", "shells", "irregular")[int(generator.choice(3, p=[0.6, 0.15, 0.25]))]
-    late = _hubble_stage(generator, kind, disturbance)
+    late = 0.0 if deflector else _hubble_stage(generator, kind, disturbance)
     fractions = _fractions(generator, kind, disturbance, late)
     if kind in ("round_smooth", "in_between_smooth", "cigar_smooth") or disturbance == "shells":
         bulge, disk = _spheroid(generator, kind, late), None
     else:
         disk = _disk(generator, kind, late)
-        ratio = float(np.exp(generator.normal(np.log(0.16 + 0.12 * (1 - late)), 0.3)))  # to the disk's half-light radius
+        ratio = float(np.exp(generator.normal(np.log(0.16 + 0.12 * (1 - late)), 0.3)))
         bulge = Bulge(
-            radius=1.678 * disk.scale_radius * min(ratio, 0.6),
+            radius=min(ratio, 0.6) * 1.678 * disk.scale_radius,  # of the disk's half-light radius
             sersic_index=float(np.clip(generator.normal(1.4 + 1.8 * (1 - late), 0.5), 0.7, 4.0)),
             axis_ratio=float(np.clip(0.85 * disk.axis_ratio + 0.25 + 0.05 * generator.standard_normal(), 0.55, 0.98)),
         )
@@ -126,8 +128,8 @@ def _magnitude(generator: np.random.Generator, slope: float, bright: float, fain
 
 def _half_light_radius(generator: np.random.Generator, magnitude: float, kind: str) -> float:
     """Major-axis half-light radius, arcsec: 2.8" at r = 17.5, 0.13 dex less a magnitude, larger for disks."""
-    factor = {"round_smooth": 0.85, "in_between_smooth": 0.95, "cigar_smooth": 1.15, "edge_on_disk": 1.55}.get(kind, 1.3)
-    typical = 2.8 * factor * 10 ** (-0.13 * (magnitude - 17.5))
+    factors = {"round_smooth": 0.85, "in_between_smooth": 0.95, "cigar_smooth": 1.15, "edge_on_disk": 1.55}
+    typical = 2.8 * factors.get(kind, 1.3) * 10 ** (-0.13 * (magnitude - 17.5))
     low, high = RADIUS_RANGE
     for _ in range(8):
         radius = float(typical * 10 ** (0.11 * generator.standard_normal()))
@@ -251,7 +253,7 @@ def _component_fluxes(
     """Nanomaggies in `BANDS` of bulge, old and young disk; their sum has the given observed r magnitude."""
     blueness = 1.3 * late if smooth else 0.0  # smooth galaxies of late type are blue dwarfs of one colour
     colours = (
-        _mix(_old(redshift, 0.0), _young(redshift), min(blueness, 0.8)),
+        _mix(_old(redshift, 0.0), _young(redshift), min(blueness, 0.5)),
         _mix(_old(redshift, -0.10), _young(redshift), 0.25 * late),
         _young(redshift),
     )

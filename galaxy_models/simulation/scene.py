@@ -151,7 +151,7 @@ def galaxy_modes(
             galaxy.bulge.radius, galaxy.bulge.sersic_index, galaxy.bulge.axis_ratio, galaxy.angle
         )
     layers = None if galaxy.disk is None else draw_disk(grid, galaxy.disk, galaxy.angle, generator)
-    modes = []
+    modes: list[Complex] = []
     for band in bands:
         i = BANDS.index(band)
         image = np.zeros((grid.fine, grid.fine), np.float32)

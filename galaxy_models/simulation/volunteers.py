@@ -31,8 +31,8 @@ def visibility(simulated: SimulatedObject) -> float:
     """How well structure can be seen, 0 to 1, from signal-to-noise and from half-light radius over seeing."""
     galaxy, conditions = simulated.galaxy, simulated.conditions
     radius = 4.0 if galaxy.disturbance else galaxy.half_light_radius
-    sharp = _logistic((radius / np.mean(conditions.psf_fwhm) - 1.5) / 0.35)
-    deep = _logistic((np.log10(simulated.signal_to_noise) - 2.0) / 0.15)
+    sharp = _logistic((radius / float(np.mean(conditions.psf_fwhm)) - 1.5) / 0.35)
+    deep = _logistic((float(np.log10(simulated.signal_to_noise)) - 2.0) / 0.15)
     return float(sharp * deep)
 
 

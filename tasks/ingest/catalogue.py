@@ -70,12 +70,15 @@ def make_plan(definition: SurveyDefinition, settings: Settings) -> Plan:
         good = good.assign(
             survey=definition.name, source=source.name, bands=source.survey_bands, pixel_scale=_scale(good, source)
         )
-        if isinstance(reader, ImageFolder):
-            for table in definition.labels:
-                if table.source == source.name:
-                    labels, problems = join_labels(table, reader, set(rows["object_id"].dropna()), settings)
-                    good = good.join(labels, on="object_id")
-                    refused.append(problems)
+        for table in definition.labels:
+            if table.source != source.name:
+                continue
+            if isinstance(reader, ImageFolder):
+                labels, problems = join_labels(table, reader, set(rows["object_id"].dropna()), settings)
+                good = good.join(labels, on="object_id")
+                refused.append(problems)
+            elif table.kind != "truth_mask":  # that comes with the stamp
+                label_columns(table, rows, "the simulation")  # a wrong column is better known now than at the end
         kept.append(good)
     rows = _concatenate(kept)
     if rows.empty:

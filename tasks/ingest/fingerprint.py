@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from pathlib import Path
 
 from infra.errors import GalaxyError
@@ -11,7 +12,7 @@ from tasks.ingest.survey import SurveyDefinition, expand
 
 
 def fingerprint(survey: SurveyDefinition, settings: Settings) -> dict[str, str]:
-    """SHA-256 of every catalogue and label table that the definition names, by the name it has there.
+    """SHA-256 of every table that the definition names, and of every image folder's file names and sizes.
 
     Raises
     ------
@@ -26,7 +27,17 @@ def fingerprint(survey: SurveyDefinition, settings: Settings) -> dict[str, str]:
                 f"source {source.name}: no folder {expand(source.folder, settings)}; "
                 f"correct `folder` in the survey definition, or set {SKY_VARIABLE} to where the images are"
             )
-    return {name: _digest(name, Path(expand(name, settings))) for name in sorted(set(named))}
+    prints = {name: _digest(name, Path(expand(name, settings))) for name in sorted(set(named))}
+    folders = sorted({source.folder for source in survey.sources if source.kind == "images"})
+    return {**prints, **{name: _listing(Path(expand(name, settings))) for name in folders}}
+
+
+def _listing(folder: Path) -> str:
+    """Digest of names and sizes: reading every image again would cost as much as the ingest that is to be skipped."""
+    files = sorted(
+        (path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*") if path.is_file()
+    )
+    return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 
 def _digest(name: str, path: Path) -> str:

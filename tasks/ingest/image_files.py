@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 from astropy.io import fits
+from astropy.utils.exceptions import AstropyUserWarning
 from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 from PIL import Image, UnidentifiedImageError
@@ -59,6 +60,7 @@ def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)  # old PC keywords are understood all the same
+            warnings.filterwarnings("error", "File may have been truncated", AstropyUserWarning)
             with fits.open(path, memmap=False) as file:
                 for unit in file:
                     if unit.is_image and unit.header.get("NAXIS", 0) >= 2:
@@ -66,9 +68,10 @@ def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
         return Refusal("unreadable image", detail=f"{path.name} has no image")
     except FileNotFoundError:
         return Refusal("no image file", detail=path.name)
+    except AstropyUserWarning as error:
+        return Refusal("truncated image", detail=f"{path.name}: {error}")
     except (OSError, ValueError, TypeError, KeyError) as error:
-        truncated = "truncated" in str(error).lower() or "buffer" in str(error).lower()
-        return Refusal("truncated image" if truncated else "unreadable image", detail=f"{path.name}: {error}")
+        return Refusal("unreadable image", detail=f"{path.name}: {error}")
 
 
 def _planes(path: Path, unit: fits.ImageHDU) -> tuple[np.ndarray, float | None] | Refusal:

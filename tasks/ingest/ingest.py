@@ -21,7 +21,7 @@ from tasks.ingest.labels import pack_mask
 from tasks.ingest.sources import open_source
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
-from tasks.stamps.dataset import StampDataset, publish
+from tasks.stamps.dataset import StampDataset, publish, unpublish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import Part
 from tasks.stamps.stamp import Refusal, Stamp
@@ -91,6 +91,7 @@ def _open_part(context: StageContext, root: Path) -> Part:
         if part.identity == identity:
             return part
         context.progress(0, 1, "the tables have changed since the last start: planning anew")
+        unpublish(root.parent.parent)
     plan = make_plan(context.survey, context.settings)
     layout = StampLayout(
         rows=len(plan.rows),

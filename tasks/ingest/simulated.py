@@ -49,7 +49,7 @@ class SimulatedGalaxies:
         return pd.DataFrame([self._row(index) for index in range(self.source.count)])
 
     def read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
-        """Draw the stamps of some rows, float16 nanomaggies; `lens_mask` is the arc's mask in bits, None without one."""
+        """Draw the stamps of some rows, float16 nanomaggies; `lens_mask` is the arc's mask in bits, None without."""
         stamps: list[Stamp | Refusal] = []
         for name in rows["object_id"]:
             stamp = draw_stamp(self._object(self._index(name)), self.stamp_size)

@@ -139,7 +139,7 @@ class Quality(Definition):
 
     minimum_snr: float = Field(0.0, ge=0, description="Below this total signal-to-noise a stamp is `faint`.")
     flags: list[Literal["blank", "faint", "star", "trail", "saturated", "crowded", "off_centre"]] = Field(
-        default_factory=lambda: ["blank"], description="Flags that make a stamp unusable."
+        default=["blank"], description="Flags that make a stamp unusable."
     )
 
 
@@ -154,9 +154,6 @@ class SurveyDefinition(Definition):
     sources: list[Source] = Field(min_length=1)
     labels: list[LabelTable] = Field(default_factory=list)
     quality: Quality = Quality()
-    lens_search: Name | None = Field(
-        None, description="Source of the lens search's own negatives; the first if absent."
-    )
 
     @field_validator("bands")
     @classmethod
@@ -176,9 +173,6 @@ class SurveyDefinition(Definition):
         tables = [table.name for table in self.labels]
         if len(set(tables)) != len(tables):
             raise ValueError(f"label table names must differ, not {tables}")
-        if self.units == "nanomaggy" and any(source.kind == "images" for source in self.sources):
-            # FITS images carry fluxes; pictures do not. The source checks each file as it reads it.
-            pass
         if any(source.kind == "simulated" for source in self.sources) and self.units != "nanomaggy":
             raise ValueError("a simulated source makes nanomaggies: `units` must be 'nanomaggy'")
         return self

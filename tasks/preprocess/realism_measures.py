@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from itertools import pairwise
 
 import numpy as np
 import pandas as pd
@@ -87,7 +88,7 @@ def _measure(flux: np.ndarray) -> dict[str, float]:
         return {}
     # Medians over rings leave neighbours out.
     red = flux[1].ravel()[order]
-    profile = np.array([np.median(red[a:b]) for a, b in zip(bounds[:-1], bounds[1:], strict=True)])
+    profile = np.array([np.median(red[a:b]) for a, b in pairwise(bounds)])
     areas = np.diff(bounds)
     faint = np.flatnonzero(profile < 0.35 * noise[1])
     end = int(faint[0]) if len(faint) else len(rings)

@@ -1,4 +1,4 @@
-"""The background of a stamp: its level, its noise, how much of the frame there is, and how even it is."""
+"""The background of a stamp: its level, its noise, and how much of the frame there is."""
 
 from __future__ import annotations
 
@@ -36,15 +36,12 @@ class Sky:
         (n, C) float32, the sky's level, unit of the pixels.
     noise
         (n, C) float32, standard deviation of a pixel, unit of the pixels.
-    boxes
-        (n, C, k, k) float32, median of each box of the frame.
     coverage
         (n,) float32, share of pixels that are finite and not zero in every band.
     """
 
     level: np.ndarray
     noise: np.ndarray
-    boxes: np.ndarray
     coverage: np.ndarray
 
 
@@ -65,15 +62,12 @@ def measure_sky(images: np.ndarray, quantised: bool) -> Sky:
     finite = np.isfinite(images)
     pixels = np.where(finite, images, 0).astype(np.float32)
     coverage = (finite & (pixels != 0)).all(axis=1).mean(axis=(1, 2)) if not quantised else _display_coverage(pixels)
-    boxes = cut_boxes(pixels)
-    medians = np.median(boxes, axis=-1)
-    border = border_of(boxes)
+    border = border_of(cut_boxes(pixels))
     noise = np.median(scatter(border, QUANTISATION if quantised else 0.0), axis=-1)
     level = _lower_level(np.median(border, axis=-1), noise)
     return Sky(
         level=level.astype(np.float32),
         noise=noise.astype(np.float32),
-        boxes=medians,
         coverage=coverage.astype(np.float32),
     )
 

@@ -27,7 +27,7 @@ CENTRE = 0.08
 ISOPHOTE = 0.15
 """The central segment ends where its signal falls to this share of its peak, so that it ends before its neighbours."""
 
-RIDGE = 0.75
+RIDGE = 0.5
 """Something brighter that is joined to the central source above this share of its peak makes it a part of that."""
 
 

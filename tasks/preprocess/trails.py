@@ -6,13 +6,13 @@ from functools import lru_cache
 
 import numpy as np
 
-ANGLES = 60
+ANGLES = 45
 """Directions that are tried, over half a turn."""
 
 GRID = 76
 """The signal is averaged to about so many pixels a side first, so that a line has the same width at any stamp size."""
 
-SAMPLES = 48
+SAMPLES = 32
 """Points at which a line is read."""
 
 SHORTEST = 0.75
@@ -25,7 +25,7 @@ LOW_RANK = SAMPLES // 5
 """A line is as bright as the faintest fifth of it: a trail crosses the whole frame, an edge-on galaxy ends."""
 
 MIDDLE_RANK = SAMPLES // 2
-EVEN = 0.5
+EVEN = 0.65
 """The faintest fifth of a trail, and each of its ends, has at least so much of its median; a galaxy on edge fades."""
 
 END = SAMPLES // 8
@@ -48,7 +48,6 @@ def measure_trails(signal: np.ndarray) -> np.ndarray:
     factor = max(1, round(min(signal.shape[-2:]) / GRID))
     side = min(signal.shape[-2:]) // factor
     grid = signal[:, : side * factor, : side * factor].reshape(len(signal), side, factor, side, factor).mean(axis=(2, 4))
-    grid = np.clip(grid, -10, 50)
     flat = grid.reshape(len(grid), -1)
     flank = round(FLANK * side / GRID)
     best = np.full(len(grid), -np.inf)

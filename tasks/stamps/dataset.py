@@ -212,6 +212,11 @@ class StampDataset:
         return record
 
 
+def unpublish(root: Path) -> None:
+    """Take `dataset.json` away, before one of its parts is made anew."""
+    open_storage(root).delete(MANIFEST)
+
+
 def publish(root: Path, parts: Sequence[str], tombstones: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Write `dataset.json`: the finalised parts in order, and what was removed from them.
 

@@ -108,4 +108,6 @@ def open_group(storage: Storage, read_only: bool) -> zarr.Group:
 def open_array(storage: Storage, name: str, read_only: bool) -> zarr.Array[Any]:
     """One array of a part, writing even chunks that are all zero."""
     store = storage.zarr_store(f"{GROUP}/{name}", read_only)
-    return zarr.open_array(store, mode="r" if read_only else "r+", zarr_format=3, config=KEEP_EMPTY)
+    # open_array takes no configuration (it drops the keyword without a word): the array keeps what is set here
+    with zarr.config.set({f"array.{key}": value for key, value in KEEP_EMPTY.items()}):
+        return zarr.open_array(store, mode="r" if read_only else "r+", zarr_format=3)

@@ -164,8 +164,7 @@ class Part:
             return dict(json.loads(finished))
         records = self._records()
         self.storage.sweep()
-        outcomes = pd.concat([self._outcomes(record) for record in records], ignore_index=True)
-        outcomes = outcomes.reindex(columns=list(dict.fromkeys([*outcomes, "reason", "detail"])))
+        outcomes = _stacked([self._outcomes(record) for record in records])
         catalogue, further = complete(self._merged(outcomes))
         states = self._account(records, catalogue)
         quarantine = self._quarantine(catalogue, outcomes, further)
@@ -236,9 +235,7 @@ class Part:
 
     def _outcomes(self, record: ledger.ShardRecord) -> pd.DataFrame:
         key = f"{ledger.FOLDER}/{record.shard:08d}.parquet"
-        table = pd.read_parquet(io.BytesIO(ledger.read_verified(self.storage, record, key)))
-        # a column that is empty in one shard has no type there, and would spoil that of the others
-        return table.dropna(axis="columns", how="all")
+        return pd.read_parquet(io.BytesIO(ledger.read_verified(self.storage, record, key)))
 
     def _merged(self, outcomes: pd.DataFrame) -> pd.DataFrame:
         plan = self.plan()
@@ -287,6 +284,14 @@ class Part:
                 "catalogue": frame_digest(catalogue),
             }
         )
+
+
+def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
+    """Tables one below the other, with the columns of all."""
+    names = sorted({name for table in tables for name in table.columns})
+    # a column that is empty in one shard has no type there, and would spoil that of the others
+    filled = [table.dropna(axis="columns", how="all") for table in tables]
+    return pd.concat(filled, ignore_index=True).reindex(columns=names)
 
 
 def to_parquet(frame: pd.DataFrame, row_group: int | None = None) -> bytes:

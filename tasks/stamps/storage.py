@@ -40,9 +40,9 @@ class Storage:
             return None
 
     def view(self, key: str) -> mmap.mmap | None:
-        """The object as a buffer that is read when it is touched; writing to it changes nothing on disk. None if absent.
+        """The object as a buffer that is read when it is touched, or None if there is none.
 
-        For objects that never change, and are not empty.
+        For objects that never change, and are not empty. Writing to the buffer changes nothing on disk.
         """
         try:
             with (self.root / key).open("rb") as file:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from galaxy_models.predictor import Predictor
@@ -41,22 +41,22 @@ def answer(predictor: Predictor, images: NDArray[Any], units: str, pixel_scales:
     pixel_scales
         (N,) "/px, NaN for unknown. The model's card says which are legal.
     """
-    refused: dict[int, str] = {}
     finite = np.isfinite(images).all(axis=(1, 2, 3)) if images.dtype.kind == "f" else np.ones(len(images), bool)
-    refused |= {int(i): "pixels that are not finite" for i in np.flatnonzero(~finite)}
-    columns: Columns = {}
+    refused = {int(i): "pixels that are not finite" for i in np.flatnonzero(~finite)}
     scales = np.nan_to_num(np.asarray(pixel_scales, dtype=np.float64), nan=0.0)
-    for scale in np.unique(scales[finite]):
-        places = np.flatnonzero(finite & (scales == scale))
+    blank = np.zeros((1, *images.shape[1:]), dtype=np.float32)
+    for scale in np.unique(scales):
         try:
-            found = _predict(predictor, images[places], units, float(scale))
+            predictor.card.inputs.check(blank, units, float(scale))
         except ValueError as error:  # InputError of the model's own copy of the package
-            refused |= {int(i): str(error) for i in places}
-            continue
-        for name, values in found.items():
-            if name not in columns:
-                columns[name] = _empty(values, len(images))
-            columns[name][places] = values
+            refused |= {int(i): str(error) for i in np.flatnonzero(scales == scale)}
+    legal = np.array([i for i in range(len(images)) if i not in refused], dtype=np.int64)
+    columns: Columns = {}
+    if len(legal):
+        stamps = images if len(legal) == len(images) else images[legal]
+        for name, values in predictor.predict_checked(torch.from_numpy(stamps), units).items():
+            columns[name] = _empty(values, len(images))
+            columns[name][legal] = values
     return Answers(columns, dict(sorted(refused.items())))
 
 
@@ -78,18 +78,6 @@ def answer_rows(predictor: Predictor, dataset: StampDataset, rows: NDArray[np.in
                 columns[name] = _empty(values, len(rows))
             columns[name][places] = values
     return Answers(columns, dict(sorted(refused.items())))
-
-
-def _predict(predictor: Predictor, images: NDArray[Any], units: str, scale: float) -> Mapping[str, NDArray[Any]]:
-    """The predictor's checks want float32; a batch at a time, so that no float copy of a whole shard is made."""
-    parts = [predictor.predict(batch, units, scale) for batch in _as_float(images, units, predictor.batch_size)]
-    return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
-
-
-def _as_float(images: NDArray[Any], units: str, batch_size: int) -> Iterator[NDArray[np.float32]]:
-    for start in range(0, len(images), batch_size):
-        batch = images[start : start + batch_size]
-        yield batch.astype(np.float32) / np.float32(255) if units == "rgb" else batch.astype(np.float32)
 
 
 def _empty(values: NDArray[Any], count: int) -> NDArray[Any]:

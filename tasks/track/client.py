@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING
 
+from infra.environment import running_services
 from infra.errors import GalaxyError
 from infra.settings import Settings
 
@@ -123,5 +124,6 @@ def experiment(settings: Settings, name: str) -> str:
 
 
 def run_url(settings: Settings, experiment_id: str, run_id: str) -> str:
-    """Page of a run, or nothing where no server shows it."""
-    return f"{settings.mlflow_uri.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if served(settings) else ""
+    """Page of a run, or nothing where no server shows it; `galaxy up` shows what lies in the home's own database."""
+    server = settings.mlflow_uri if served(settings) else running_services(settings).get("mlflow", "")
+    return f"{server.rstrip('/')}/#/experiments/{experiment_id}/runs/{run_id}" if server else ""

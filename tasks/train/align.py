@@ -33,9 +33,10 @@ from tasks.train.align_scores import (
 )
 from tasks.train.align_tables import ClassTable, TableBatches, class_tables
 from tasks.train.common import code_version, open_prepared, weights_digest, write_evaluation
-from tasks.train.working_copy import make_working_copy
+from tasks.train.working_copy import discard_working_copy, make_working_copy
 
 MODEL_NAME = "galaxy-align"
+WORKING_COPY = "working-copy.npy"
 
 
 def align(context: StageContext) -> dict[str, Any]:
@@ -64,7 +65,7 @@ def align(context: StageContext) -> dict[str, Any]:
         for table in class_tables(context.survey, prepared.table, settings.minimum_class_images)
     ]
     copy = make_working_copy(
-        context.folder / "working-copy.npy",
+        context.folder / WORKING_COPY,
         prepared.dataset,
         np.concatenate([table.rows for table in tables]),
         context.progress,
@@ -84,7 +85,11 @@ def align(context: StageContext) -> dict[str, Any]:
     network.update_prototypes()
     embedder = Embedder(network, base.inputs, units, copy)
     report = _report(context.folder / "figures", embedder, tables)
-    return _result(context, prepared, base, network, tables, report)
+    first = next(table for table in tables if table.trained)
+    scores = _evaluation_set(prepared.table, first, embedder)
+    result = _result(context, prepared, base, network, tables, report, scores)
+    discard_working_copy(context.folder / WORKING_COPY)
+    return result
 
 
 def _network(settings: AlignSettings, lvm: GalaxyLVM, tables: Sequence[ClassTable]) -> GalaxAlign:
@@ -172,6 +177,7 @@ def _result(
     network: GalaxAlign,
     tables: Sequence[ClassTable],
     report: tuple[dict[str, float], list[Path], dict[str, Any]],
+    scores: pd.DataFrame,
 ) -> dict[str, Any]:
     metrics, figures, calibration = report
     trained = [table for table in tables if table.trained]
@@ -215,7 +221,7 @@ def _result(
         },
         "evaluation": write_evaluation(
             context.folder,
-            _evaluation_set(prepared.table, trained[0]),
+            scores,
             headline,
             higher_is_better=True,
             digest_columns=("object_id", "label"),
@@ -223,9 +229,15 @@ def _result(
     }
 
 
-def _evaluation_set(catalog: pd.DataFrame, table: ClassTable) -> pd.DataFrame:
-    """The test stamps of the first table with their classes: what other versions are scored on as well."""
+def _evaluation_set(catalog: pd.DataFrame, table: ClassTable, embedder: Embedder) -> pd.DataFrame:
+    """The test stamps of the first table with their classes, and whether this version is right: 1 or 0."""
     test = table.places("test")
-    object_id = catalog["object_id"].to_numpy()[table.rows[test]]
-    label = np.array(table.classes)[table.codes[test]]
-    return pd.DataFrame({"object_id": object_id, "label": label}).sort_values("object_id", ignore_index=True)
+    guess = embedder.network.class_probabilities(embedder(table.rows[test]), table.name).argmax(dim=1).numpy()
+    scores = pd.DataFrame(
+        {
+            "object_id": catalog["object_id"].to_numpy()[table.rows[test]],
+            "label": np.array(table.classes)[table.codes[test]],
+            "score": (guess == table.codes[test]).astype(np.float64),
+        }
+    )
+    return scores.sort_values("object_id", ignore_index=True)

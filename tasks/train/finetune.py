@@ -29,7 +29,7 @@ from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
 from tasks.train.finetune_report import Report
 from tasks.train.finetune_scores import Scorer, calibrate, validation_scores
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
-from tasks.train.working_copy import make_working_copy
+from tasks.train.working_copy import discard_working_copy, make_working_copy
 
 MODEL_NAME = "galaxy-morphology"
 WORKING_COPY = "working-copy.npy"
@@ -101,9 +101,11 @@ def finetune(context: StageContext) -> dict[str, Any]:
         network.calibration = _calibration(scorer, network, tables)
         report = Report(context.folder / "figures", scorer, network, tables, drawer.tasks)
         report.heads()
-        report.images(prepared.table, images["test"], tables[0].scheme.source, pairs.space)
+        report.images(prepared.table, images["test"], _first_class_table(tables).scheme.source, pairs.space)
         report.curves(history)
-    return _result(context, prepared, base, network, tables, report, history)
+    result = _result(context, prepared, base, network, tables, report, history)
+    discard_working_copy(context.folder / WORKING_COPY)
+    return result
 
 
 def _network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> MultiTaskNetwork:
@@ -167,6 +169,10 @@ def _calibration(scorer: Scorer, network: MultiTaskNetwork, tables: Sequence[Lab
     return calibration
 
 
+def _first_class_table(tables: Sequence[LabelledStamps]) -> LabelledStamps:
+    return next(table for table in tables if table.scheme.kind == "classes")
+
+
 def _result(
     context: StageContext,
     prepared: PreparedDataset,
@@ -176,7 +182,7 @@ def _result(
     report: Report,
     history: History,
 ) -> dict[str, Any]:
-    first = next(table for table in tables if table.scheme.kind == "classes")
+    first = _first_class_table(tables)
     architecture, labels = describe(network)
     card = ModelCard(
         name=MODEL_NAME,
@@ -207,7 +213,7 @@ def _result(
         "parameters": _parameters(context.profile.finetune, tables, history, report),
         "evaluation": write_evaluation(
             context.folder,
-            _evaluation_set(prepared.table, first),
+            _evaluation_set(prepared.table, first, report),
             headline,
             higher_is_better=True,
             digest_columns=("object_id", "label"),
@@ -215,12 +221,17 @@ def _result(
     }
 
 
-def _evaluation_set(table: pd.DataFrame, first: LabelledStamps) -> pd.DataFrame:
-    """The test stamps of the first class table with their classes: what other versions are scored on as well."""
-    positions = first.positions("test")
-    object_id = table["object_id"].to_numpy()[first.rows[positions]]
-    label = np.array(first.scheme.names)[first.targets["code"][positions].astype(np.int64)]
-    return pd.DataFrame({"object_id": object_id, "label": label}).sort_values("object_id", ignore_index=True)
+def _evaluation_set(table: pd.DataFrame, first: LabelledStamps, report: Report) -> pd.DataFrame:
+    """The test stamps of the first class table with their classes, and whether this version got them right."""
+    probabilities, codes = report.answers[first.scheme.table]
+    scores = pd.DataFrame(
+        {
+            "object_id": table["object_id"].to_numpy()[first.rows[first.positions("test")]],
+            "label": np.array(first.scheme.names)[codes],
+            "score": (probabilities.argmax(axis=1) == codes).astype(np.float64),
+        }
+    )
+    return scores.sort_values("object_id", ignore_index=True)
 
 
 def _parameters(

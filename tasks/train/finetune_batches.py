@@ -102,7 +102,7 @@ class BatchDrawer:
         """`task`, `images` (B, C, H, W) raw, `rows` (B,), and for a labelled task `source` and `targets` by table."""
         generator = np.random.default_rng([self.seed, step])
         if task in IMAGE_TASKS:
-            rows = generator.choice(self.image_rows, self.batch_size)
+            rows = generator.choice(self.image_rows, -(-self.batch_size // 2))  # the decoder costs as much again
             return {"task": task, "images": self.copy.read(rows), "rows": torch.from_numpy(rows)}
         group = self._next(task)
         places = generator.choice(len(group.rows), self.batch_size, p=group.chances)
@@ -145,4 +145,4 @@ def _votes(table: LabelledStamps, fractions: dict[str, Tensor], supposed: float)
         question: {answer: fractions[question][:, place] for place, answer in enumerate(answers)}
         for question, answers in table.scheme.questions
     }
-    return {f"{question}.votes": supposed * share for question, share in reach(named).items()}
+    return {f"{question}.votes": supposed * share for question, share in reach(named, table.tree).items()}

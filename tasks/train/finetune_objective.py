@@ -104,6 +104,7 @@ class MultiTaskObjective(Objective):
         """The pre-trained network learns slower than the heads, which start from nothing."""
         return [
             {"module": self.network.lvm, "learning_rate_scale": self.weights.encoder_rate},
+            {"module": self.network.norm, "learning_rate_scale": 1.0},
             {"module": self.network.heads, "learning_rate_scale": 1.0},
             {"module": self.network.restoration, "learning_rate_scale": 1.0},
         ]
@@ -122,7 +123,7 @@ class MultiTaskObjective(Objective):
         if (step + 1) % self.evaluate_steps:
             return None
         self.network.eval()
-        with torch.inference_mode():
+        with torch.no_grad():
             scores = dict(self.validate(self.network))
         self.network.train()
         shares = self.shares.update(scores)
@@ -131,18 +132,18 @@ class MultiTaskObjective(Objective):
 
     def _labelled(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
-        embedding = self.network.embed(rgb)
+        pooled = self.network.features(rgb)
         losses = []
         for table, targets in batch["targets"].items():
             head = self.network.heads[table]
             if isinstance(head, ClassificationHead):
-                loss = head.loss(embedding, targets["code"], label_smoothing=self.weights.label_smoothing)
+                loss = head.loss(pooled, targets["code"], label_smoothing=self.weights.label_smoothing)
             elif isinstance(head, VotesHead):
                 votes = {question: targets[f"{question}.votes"] for question, _ in head.questions}
-                loss = self.weights.votes * head.loss(embedding, targets, votes)
+                loss = self.weights.votes * head.loss(pooled, targets, votes)
             else:
                 assert isinstance(head, ParameterHead)
-                loss = head.loss(embedding, targets["value"])
+                loss = head.loss(pooled, targets["value"])
             losses.append(loss)
         return torch.stack(losses).sum()
 

@@ -46,6 +46,8 @@ class Report:
         Name, which carries table or source, to number. Numbers that could not be had are left out.
     figures
         Files, in the order they were made.
+    answers
+        Class table to (n, K) calibrated probabilities and (n,) true codes of its test stamps.
     space
         `flux` or `display`: where restoration's degradation was done.
     """
@@ -66,10 +68,10 @@ class Report:
         self.metrics: dict[str, float] = {}
         self.figures: list[Path] = []
         self.space = ""
+        self.answers: dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
 
     def heads(self) -> None:
         """Every label table's head on the table's test stamps."""
-        reliable: dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
         for table in self.tables:
             test, train = table.positions("test"), table.positions("train")
             if not len(test):
@@ -84,14 +86,14 @@ class Report:
                 codes = targets["code"].astype(np.int64)
                 self._add(class_metrics(table.scheme.table, probabilities, codes))
                 self._confusion(table, probabilities, codes)
-                reliable[table.scheme.table] = (probabilities, codes)
+                self.answers[table.scheme.table] = (probabilities, codes)
             elif table.scheme.kind == "votes":
                 self._add(vote_metrics(table.scheme, answer, targets, taught, calibration["sigma_scale"]))
             else:
                 self._add(parameter_metrics(table.scheme, answer, targets, taught, calibration["sigma_scale"]))
                 self._scatter(table, answer, targets, calibration["sigma_scale"])
-        if reliable:
-            self.figures.append(save_reliability(self.folder / "reliability.png", reliable))
+        if self.answers:
+            self.figures.append(save_reliability(self.folder / "reliability.png", self.answers))
 
     def images(self, catalogue: pd.DataFrame, rows: NDArray[np.int64], first: str, space: str) -> None:
         """Restoration and reconstruction, source by source; those of the source `first` go by the short name too."""

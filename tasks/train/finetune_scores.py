@@ -70,30 +70,29 @@ class Scorer:
     mask_patch: int
     mask_fraction: float
 
-    def embed(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> Tensor:
-        """(n, D) features of the stamps as they are."""
+    def features(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> Tensor:
+        """(n, D) features of the stamps as they are; n is at least one."""
         device = next(network.parameters()).device
-        parts = [torch.zeros(0, network.lvm.channels[-1])]
+        parts: list[Tensor] = []
         for start in range(0, len(rows), BATCH):
             images = self.copy.read(rows[start : start + BATCH]).to(device)
-            parts.append(network.embed(self.inputs.to_network(images, self.units)).float().cpu())
+            parts.append(network.features(self.inputs.to_network(images, self.units)))
         return torch.cat(parts)
 
     def answer(self, network: MultiTaskNetwork, table: LabelledStamps, positions: NDArray[np.int64]) -> Answer:
         """What the table's head says about the table's stamps at `positions`."""
         head = network.heads[table.scheme.table]
-        device = next(network.parameters()).device
-        embedding = self.embed(network, table.rows[positions]).to(device)
+        pooled = self.features(network, table.rows[positions])
         if isinstance(head, ClassificationHead):
-            return Answer(logits=head(embedding).float().cpu().numpy())
+            return Answer(logits=head(pooled).float().cpu().numpy())
         if isinstance(head, VotesHead):
-            spread = {name: fractions_with_spread(concentrations(raw.float())) for name, raw in head(embedding).items()}
+            spread = {name: fractions_with_spread(concentrations(raw.float())) for name, raw in head(pooled).items()}
             return Answer(
                 value={name: fraction.cpu().numpy() for name, (fraction, _) in spread.items()},
                 sigma={name: sigma.cpu().numpy() for name, (_, sigma) in spread.items()},
             )
         assert isinstance(head, ParameterHead)
-        value, sigma = head.predict(embedding)
+        value, sigma = head.predict(pooled)
         return Answer(value={"": value.cpu().numpy()}, sigma={"": sigma.cpu().numpy()})
 
     def restored(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:

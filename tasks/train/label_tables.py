@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ import pandas as pd
 from numpy.typing import NDArray
 
 from galaxy_models.multitask import HeadScheme
+from galaxy_models.votes import TREE, Parents
 from infra.errors import GalaxyError
 from tasks.ingest.labels import class_codes, class_names, parameter_values, vote_fractions
 from tasks.ingest.survey import LabelTable, SurveyDefinition
@@ -35,12 +36,15 @@ class LabelledStamps:
     targets
         `classes`: `code` (n,) int64. `votes`: one (n, A) float32 per question, NaN unknown. `values`: `value` (n, P)
         float32, NaN unknown.
+    tree
+        For `votes`: after which answer each question is asked.
     """
 
     scheme: HeadScheme
     rows: NDArray[np.int64]
     split: NDArray[np.str_]
     targets: Targets
+    tree: Parents = field(default_factory=lambda: TREE)
 
     @property
     def task(self) -> str:
@@ -59,7 +63,7 @@ class LabelledStamps:
         dropped = np.setdiff1d(train, train[np.linspace(0, len(train) - 1, most).astype(int)])
         keep = np.setdiff1d(np.arange(len(self.rows)), dropped)
         targets = {name: values[keep] for name, values in self.targets.items()}
-        return LabelledStamps(self.scheme, self.rows[keep], self.split[keep], targets)
+        return LabelledStamps(self.scheme, self.rows[keep], self.split[keep], targets, self.tree)
 
 
 def labelled_stamps(survey: SurveyDefinition, table: pd.DataFrame) -> list[LabelledStamps]:
@@ -95,24 +99,35 @@ def _reduce(label: LabelTable, table: pd.DataFrame) -> LabelledStamps:
     part = table.iloc[rows].reset_index(drop=True)
     answers: tuple[tuple[str, ...], ...] = ()
     targets: Targets
+    known: NDArray[np.bool_]
     if label.kind == "classes":
         names = tuple(class_names(label))
         targets = {"code": class_codes(part, label)}
-        known = targets["code"] >= 0
+        known = np.asarray(targets["code"] >= 0)
     elif label.kind == "votes":
         fractions = vote_fractions(part, label)
         names = tuple(label.questions)
         answers = tuple(tuple(label.questions[question]) for question in names)
         targets = {question: fractions[question].astype(np.float32) for question in names}
-        known = np.stack([np.isfinite(values).all(axis=1) for values in fractions.values()]).any(axis=0)
+        known = np.asarray(np.stack([np.isfinite(values).all(axis=1) for values in fractions.values()]).any(axis=0))
     else:
         names = tuple(label.values)
         targets = {"value": parameter_values(part, label).astype(np.float32)}
-        known = np.isfinite(targets["value"]).any(axis=1)
+        known = np.asarray(np.isfinite(targets["value"]).any(axis=1))
     scheme = HeadScheme(label.name, label.source, label.kind, names, answers)
     kept = np.flatnonzero(known)
     split = part["split"].to_numpy(dtype=str)[kept]
-    return LabelledStamps(scheme, rows[kept], split, {name: values[kept] for name, values in targets.items()})
+    chosen = {name: values[kept] for name, values in targets.items()}
+    return LabelledStamps(scheme, rows[kept], split, chosen, _tree(label))
+
+
+def _tree(label: LabelTable) -> Parents:
+    """The definition's own tree, where it tells one, before that of Galaxy Zoo."""
+    origin = {
+        column: (question, (answer,)) for question, of in label.questions.items() for answer, column in of.items()
+    }
+    own = {question: origin[column] for question, column in label.parents.items() if column in origin}
+    return {**TREE, **own}
 
 
 def _teaches(stamps: LabelledStamps) -> bool:

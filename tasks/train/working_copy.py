@@ -84,6 +84,12 @@ def make_working_copy(path: Path, stamps: Stamps, rows: NDArray[np.int64], progr
     return WorkingCopy(rows, np.lib.format.open_memmap(path, "r"))
 
 
+def discard_working_copy(path: Path) -> None:
+    """Free the disk; nothing but time is lost."""
+    path.unlink(missing_ok=True)
+    path.with_suffix(".json").unlink(missing_ok=True)
+
+
 def _done(state: Path, identity: str) -> int:
     try:
         content = json.loads(state.read_text())

@@ -43,7 +43,10 @@ def moments(image: torch.Tensor) -> tuple[float, float, float]:
 
 def geometry(angle: float = 0, mirror: bool = False, scale: float = 1, shift: tuple[float, float] = (0, 0)) -> Geometry:
     return Geometry(
-        torch.tensor([mirror]), torch.tensor([float(angle)]), torch.tensor([float(scale)]), torch.tensor([shift]).float()
+        torch.tensor([mirror]),
+        torch.tensor([float(angle)]),
+        torch.tensor([float(scale)]),
+        torch.tensor([shift]).float(),
     )
 
 
@@ -56,7 +59,9 @@ def test_turns_counter_clockwise_by_the_angle(angle: float) -> None:
 def test_mirrors_left_to_right_and_then_turns() -> None:
     seen = transform(source(25, x=10, y=4), geometry(mirror=True), SIZE)
     assert moments(seen) == pytest.approx((-10, 4, 155), abs=0.2)
-    assert moments(transform(source(25), geometry(40, mirror=True), SIZE))[2] == pytest.approx((155 + 40) % 180, abs=0.3)
+    assert moments(transform(source(25), geometry(40, mirror=True), SIZE))[2] == pytest.approx(
+        (155 + 40) % 180, abs=0.3
+    )
 
 
 def test_shifts_right_and_down_in_pixels_of_the_result() -> None:
@@ -68,7 +73,7 @@ def test_shifts_right_and_down_in_pixels_of_the_result() -> None:
 def test_resizing_keeps_surface_brightness(scale: float) -> None:
     image = source(25)
     seen = transform(image, geometry(33, scale=scale), SIZE)
-    assert float(seen.sum()) == pytest.approx(scale**2, rel=2e-3)
+    assert float(seen.sum()) == pytest.approx(scale**2, rel=5e-3)
     assert float(seen.max()) == pytest.approx(float(image.max()), rel=0.03)
 
 

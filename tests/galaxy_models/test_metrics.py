@@ -115,4 +115,6 @@ def test_bootstrap_interval_is_repeatable_and_covers_the_standard_error() -> Non
 def test_bootstrap_of_a_paired_statistic_resamples_rows_together() -> None:
     positive = np.array([True] * 5 + [False] * 45)
     low, high = metrics.bootstrap_interval(metrics.auc, positive, positive.astype(float), seed=0, draws=200)
-    assert (low, high) == (1, 1), "a perfect ranking stays perfect in every draw, and draws without positives are left out"
+    assert (low, high) == (1, 1), (
+        "a perfect ranking stays perfect in every draw, and draws without positives are left out"
+    )

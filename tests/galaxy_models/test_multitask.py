@@ -1,4 +1,4 @@
-"""The multi-task network: columns, calibration, what its decoder tasks may see, and the way through card and weights."""
+"""The multi-task network: columns, calibration, what its decoder tasks may see, the way through card and weights."""
 
 from __future__ import annotations
 

@@ -47,7 +47,9 @@ def best_prediction(fractions: torch.Tensor, votes: float) -> tuple[float, float
     """First answer's fraction and sigma at the lowest mean loss, over a fine grid of outputs."""
     axis = torch.linspace(-6, 6, 121)
     grid = torch.cartesian_prod(axis, axis)
-    losses = torch.stack([fraction_loss(grid, row.expand(len(grid), 2), torch.full((len(grid),), votes)) for row in fractions])
+    losses = torch.stack(
+        [fraction_loss(grid, row.expand(len(grid), 2), torch.full((len(grid),), votes)) for row in fractions]
+    )
     fraction, sigma = fractions_with_spread(concentrations(grid[losses.mean(dim=0).argmin()]))
     return float(fraction[0]), float(sigma[0])
 

@@ -1,10 +1,10 @@
-"""Trains a tiny model in a process of its own, so that a test can kill it: `train_in_process.py FOLDER`."""
+"""Trains a tiny model; as a script, in a process that is killed after a step: `train_in_process.py FOLDER STEP`."""
 
 from __future__ import annotations
 
-import hashlib
+import os
+import signal
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,7 +14,7 @@ from galaxy_models.augment import Augmentation
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from galaxy_models.pretraining import MaskedReconstruction
-from galaxy_models.training import fit
+from galaxy_models.training import Progress, fit
 
 STEPS = 8
 
@@ -28,12 +28,7 @@ def batches_from(start: int) -> Iterator[dict[str, torch.Tensor]]:
         step += 1
 
 
-def tell(done: int, total: int, note: str = "") -> None:
-    print(f"step {done} of {total} {note}", flush=True)
-    time.sleep(0.05)  # leaves the test time to act between two steps
-
-
-def main(folder: Path) -> None:
+def train(folder: Path, progress: Progress | None = None) -> GalaxyLVM:
     torch.manual_seed(0)
     network = GalaxyLVM(LvmConfiguration(8, (2, 1, 1, 1), (1, 1, 1), (2, 2, 2, 2), drop_path=0.1))
     inputs = InputSpec(("g", "r", "z"), 48, 32, 1, (0.2, 0.3), True)
@@ -49,13 +44,19 @@ def main(folder: Path) -> None:
         learning_rate=1e-3,
         weight_decay=0.05,
         seed=0,
-        progress=tell,
+        progress=progress,
     )
-    weights = hashlib.sha256()
-    for name, tensor in sorted(network.state_dict().items()):
-        weights.update(name.encode() + tensor.numpy().tobytes())
-    print("digest", weights.hexdigest())
+    return network
+
+
+def main(folder: Path, last: int) -> None:
+    def tell(done: int, total: int, note: str = "") -> None:
+        print(f"step {done} of {total} {note}", flush=True)
+        if done == last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    train(folder, tell)
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    main(Path(sys.argv[1]), int(sys.argv[2]))

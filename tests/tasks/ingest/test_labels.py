@@ -1,0 +1,85 @@
+"""Labels: from tables to columns to arrays."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from infra.errors import GalaxyError
+from tasks.ingest import labels
+from tasks.ingest.survey import LabelTable
+
+
+def table(**keys: Any) -> LabelTable:
+    return LabelTable.model_validate({"name": "t", "source": "s", "feeds": [], **keys})
+
+
+def columns(definition: LabelTable, frame: pd.DataFrame) -> pd.DataFrame:
+    return labels.label_columns(definition, frame, "a table")[0]
+
+
+def test_classes_are_coded_in_the_order_of_the_definition() -> None:
+    definition = table(kind="classes", column="code", classes={"0": "round", "4": "spiral", "7": "round"})
+    frame = pd.DataFrame({"code": [4.0, 0.0, np.nan, 7.0, 5.0]})
+    found, unknown = labels.label_columns(definition, frame, "a table")
+    assert found["label.t"].tolist() == ["spiral", "round", None, "round", None]
+    assert unknown.to_dict() == {4: "5"}
+    assert labels.class_names(definition) == ["round", "spiral"]
+    assert labels.class_codes(found, definition).tolist() == [1, 0, -1, 0, -1]
+
+
+def test_several_columns_make_one_class() -> None:
+    definition = table(kind="classes", column=["question", "answer"], classes={"5/a-0": "tight", "6/a-0": "one_arm"})
+    frame = pd.DataFrame({"question": [5, 6, 6], "answer": ["a-0", "a-0", None]})
+    assert columns(definition, frame)["label.t"].tolist() == ["tight", "one_arm", None]
+
+
+def test_products_along_a_tree_become_fractions_of_a_questions_own_answers() -> None:
+    definition = table(
+        kind="votes",
+        questions={"smooth": {"yes": "a", "no": "b"}, "arms": {"one": "b1", "two": "b2"}},
+        parents={"arms": "b"},
+        minimum_parent=0.1,
+    )
+    frame = pd.DataFrame({"a": [0.5, 0.95, 1.0], "b": [0.5, 0.05, 0.0], "b1": [0.4, 0.05, 0.0], "b2": [0.1, 0, 0]})
+    fractions = labels.vote_fractions(columns(definition, frame), definition)
+    assert fractions["smooth"][0].tolist() == [0.5, 0.5]
+    assert fractions["arms"][0] == pytest.approx([0.8, 0.2])
+    assert np.isnan(fractions["arms"][1:]).all()  # too few, or nobody, came to that question
+
+
+def test_undetermined_values_are_missing() -> None:
+    definition = table(kind="values", values={"bar": "Bar", "bulge": "Bulge"}, missing=[-1])
+    values = labels.parameter_values(
+        columns(definition, pd.DataFrame({"Bar": [0.5, -1], "Bulge": ["x", "1"]})), definition
+    )
+    assert values[0, 0] == 0.5
+    assert values[1, 1] == 1
+    assert np.isnan([values[1, 0], values[0, 1]]).all()
+
+
+def test_grades_and_masks() -> None:
+    definition = table(kind="grade", column="g", positive_from=2, negative_to=0.3)
+    assert labels.grades(columns(definition, pd.DataFrame({"g": [3.0, None]})), definition).tolist()[0] == 3
+    mask = np.zeros((9, 9), bool)
+    mask[2, 3:7] = True
+    definition = table(kind="truth_mask", column="m")
+    catalog = columns(definition, pd.DataFrame({"m": [labels.pack_mask(mask), None]}))
+    masks = labels.masks(catalog, definition, 9)
+    assert masks.known.tolist() == [True, False]
+    assert np.array_equal(masks(np.array([1, 0]))[1], mask)
+    assert not masks[1].any()
+
+
+def test_a_missing_column_is_named() -> None:
+    definition = table(kind="grade", column="expert", positive_from=2, negative_to=0)
+    with pytest.raises(GalaxyError, match="no column 'expert' in a table; it has grade"):
+        columns(definition, pd.DataFrame({"grade": [1]}))
+
+
+def test_parents_must_be_questions() -> None:
+    with pytest.raises(ValueError, match="armz"):
+        table(kind="votes", questions={"arms": {"one": "a"}}, parents={"armz": "b"})
