@@ -34,16 +34,17 @@ def run(
     console = Console()
     settings = Settings.from_environment()
     prepare_environment(settings)
+    from tasks.chain import chosen_stages, open_chain
+
+    chosen_stages(stages)
+    open_chain(survey, profile).folder("ingest")  # what is wrong with the definition is said before anything starts
+    # Flows bring Prefect, torch and MLflow: imported late, since the environment must say where they live.
     console.print(f"survey {survey}, profile {profile}, everything goes to {settings.home}", highlight=False)
     if not running_services(settings):
         console.print("starting Prefect for this run (`galaxy up` keeps it running) ...", highlight=False)
-    # Flows bring Prefect, torch and MLflow: imported once the environment says where they live.
     from deployments.console import print_summary, stages_shown
     from flows.survey_run import survey_run
-    from tasks.chain import chosen_stages, open_chain
 
-    open_chain(survey, profile).folder("ingest")  # what is wrong with the definition is said before anything starts
-    chosen_stages(stages)
     started = time.monotonic()
     with stages_shown(console):
         results = survey_run(survey=survey, profile=profile, stages=stages)

@@ -71,7 +71,14 @@ class GalaxAlign(nn.Module):
         self.image_tower = image_tower
         self.image_projection = nn.Linear(image_tower.features, embedding_size, bias=False)
         self.symbol_tower = VisionTransformer(
-            SYMBOL_SIZE, SYMBOL_PATCH, TOWER_WIDTH, TOWER_LAYERS, TOWER_HEADS, 4.0, output_dim=embedding_size, pool_type="avg"
+            image_size=SYMBOL_SIZE,
+            patch_size=SYMBOL_PATCH,
+            width=TOWER_WIDTH,
+            layers=TOWER_LAYERS,
+            heads=TOWER_HEADS,
+            mlp_ratio=4.0,
+            output_dim=embedding_size,
+            pool_type="avg",
         )
         self.text_tower = TextTransformer(
             context_length=CONTEXT_LENGTH,
@@ -156,9 +163,7 @@ class GalaxAlign(nn.Module):
     def class_columns(self, table: str) -> list[str]:
         """Names of a table's columns: `p_<class>`, or `p_<table>_<class>` for a class of several tables."""
         everywhere = [name for names in self.tables.values() for name in names]
-        return [
-            f"p_{name}" if everywhere.count(name) == 1 else f"p_{table}_{name}" for name in self.tables[table]
-        ]
+        return [f"p_{name}" if everywhere.count(name) == 1 else f"p_{table}_{name}" for name in self.tables[table]]
 
     @torch.inference_mode()
     def predict_columns(self, rgb: Tensor) -> dict[str, np.ndarray]:

@@ -134,6 +134,7 @@ def degrade_flux(
     seeing: Tensor | None = None,
     noise: Tensor | None = None,
     pixel_scale: float = SURVEY_PIXEL_SCALE,
+    severity: float = 1.0,
     profile: str = "gaussian",
 ) -> Tensor:
     """The same galaxies under seeing and noise drawn from the survey, band by band.
@@ -155,6 +156,8 @@ def degrade_flux(
         (N, C) present noise of a pixel, nanomaggies; none if not given, NaN likewise.
     pixel_scale
         Arcsec per pixel of the image.
+    severity
+        Factor on the drawn widths and noise: 1 is the survey itself, which half of its own images are worse than.
     profile
         `gaussian` or `moffat` for the kernel.
 
@@ -166,8 +169,8 @@ def degrade_flux(
     _check_bands(bands, flux.shape[1])
     to_pixels = SURVEY_PIXEL_SCALE / pixel_scale
     count = len(flux)
-    wanted = torch.stack([SEEING[band].draw(count, generator) for band in bands], dim=1) * to_pixels
-    target = torch.stack([NOISE[band].draw(count, generator) for band in bands], dim=1)
+    wanted = torch.stack([SEEING[band].draw(count, generator) for band in bands], dim=1) * (severity * to_pixels)
+    target = torch.stack([NOISE[band].draw(count, generator) for band in bands], dim=1) * severity
     best = wanted.new_tensor([SEEING[band].low for band in bands]) * to_pixels
     present = best.expand(count, -1) if seeing is None else torch.where(seeing.isfinite(), seeing.float(), best)
     added = (wanted**2 - present**2).clamp_min(0).sqrt()

@@ -31,6 +31,8 @@ SCORE_LEVELS = 3
 """The score reads the maps at strides 4, 8 and 16: the coarsest has lost the arcs."""
 
 SCORE_PENALTY = 1.0
+BOX_CELLS = 7
+MASK_CELLS = 14
 ANCHORS_PER_IMAGE = 24
 BOXES_PER_IMAGE = 16
 """Drawn for the loss of an image: with one arc in it, more would be sky and sky again."""
@@ -86,8 +88,8 @@ class LensFinder(nn.Module):
             nms_thresh=0.7,
         )
         self.regions = RoIHeads(
-            MultiScaleRoIAlign(list(LEVELS), output_size=5, sampling_ratio=2, canonical_scale=32, canonical_level=4),
-            TwoMLPHead(width * 5 * 5, 2 * width),
+            _region_pool(BOX_CELLS),
+            TwoMLPHead(width * BOX_CELLS**2, 2 * width),
             FastRCNNPredictor(2 * width, num_classes=2),
             fg_iou_thresh=0.5,
             bg_iou_thresh=0.5,
@@ -97,9 +99,7 @@ class LensFinder(nn.Module):
             score_thresh=LEAST_BOX_SCORE,
             nms_thresh=0.3,
             detections_per_img=DETECTIONS,
-            mask_roi_pool=MultiScaleRoIAlign(
-                list(LEVELS), output_size=14, sampling_ratio=2, canonical_scale=32, canonical_level=4
-            ),
+            mask_roi_pool=_region_pool(MASK_CELLS),
             mask_head=MaskRCNNHeads(width, (width, width), 1),
             mask_predictor=MaskRCNNPredictor(width, width, num_classes=2),
         )
@@ -196,10 +196,13 @@ class ScoreHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, F) to logits (N,)."""
-        standardised = (pooled.float() - cast(Tensor, self.mean)) / cast(Tensor, self.spread)
-        return cast(Tensor, self.linear(standardised))[:, 0]
+        standardised = (pooled.float() - self.mean) / self.spread
+        logits: Tensor = self.linear(standardised)
+        return logits[:, 0]
 
-    def fit(self, pooled: Tensor, lens: Tensor, penalty: float = SCORE_PENALTY) -> None:
+    def fit(
+        self, pooled: Tensor, lens: Tensor, importance: Tensor | None = None, penalty: float = SCORE_PENALTY
+    ) -> None:
         """Set all weights to the ridge logistic regression of these features, both classes weighing the same.
 
         Minimises mean cross-entropy + penalty / 2 * |weights|^2 by L-BFGS: convex, so the start does not matter.
@@ -210,25 +213,28 @@ class ScoreHead(nn.Module):
             (N, F).
         lens
             (N,) bool, with both values in it.
+        importance
+            (N,) weight of each row within its class; equal by default.
         """
         self.mean = pooled.mean(dim=0)
         self.spread = pooled.std(dim=0).clamp_min(1e-6)
         features = ((pooled - self.mean) / self.spread).double()
         truth = lens.double()
-        importance = truth / truth.mean() + (1 - truth) / (1 - truth).mean()
+        share = torch.ones_like(truth) if importance is None else importance.double()
+        share = torch.where(lens, share / share[lens].sum(), share / share[~lens].sum()) / 2
         weights = torch.zeros(features.shape[1] + 1, dtype=torch.float64, device=pooled.device, requires_grad=True)
         optimizer = torch.optim.LBFGS([weights], max_iter=200, line_search_fn="strong_wolfe")
 
         def loss() -> Tensor:
             optimizer.zero_grad()
             logits = features @ weights[1:] + weights[0]
-            entropy = functional.binary_cross_entropy_with_logits(logits, truth, importance / 2)
+            entropy = functional.binary_cross_entropy_with_logits(logits, truth, share, reduction="sum")
             value = entropy + 0.5 * penalty * weights[1:].square().sum()
-            value.backward()  # type: ignore[no-untyped-call]
+            value.backward()
             return value
 
         with torch.enable_grad():
-            optimizer.step(loss)  # type: ignore[no-untyped-call]
+            optimizer.step(loss)
         with torch.no_grad():
             self.linear.weight.copy_(weights[None, 1:])
             self.linear.bias.copy_(weights[:1])
@@ -280,6 +286,11 @@ def target_of(mask: Tensor) -> dict[str, Tensor]:
         "labels": torch.ones(1, dtype=torch.int64, device=mask.device),
         "masks": mask[None].to(torch.uint8),
     }
+
+
+def _region_pool(cells: int) -> MultiScaleRoIAlign:
+    """Features of a box on (cells, cells): from stride 4 for boxes up to 64 px, as arcs are thinner than 8 px."""
+    return MultiScaleRoIAlign(list(LEVELS), cells, sampling_ratio=2, canonical_scale=128, canonical_level=4)
 
 
 def _sizes(rgb: Tensor) -> list[tuple[int, int]]:

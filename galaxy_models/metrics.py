@@ -159,6 +159,37 @@ def knn_precision(
     return np.asarray((codes == np.asarray(query_codes)[:, None]).mean(axis=1), dtype=np.float64)
 
 
+def linear_probe(
+    queries: ArrayLike, gallery: ArrayLike, gallery_codes: ArrayLike, penalty: float = 0.01
+) -> NDArray[np.int64]:
+    """Codes that a linear classifier, fitted on the gallery, gives to the queries; (Q,).
+
+    Ridge regression of one-hot codes on standardised vectors; classes weigh alike, however many rows they have.
+
+    Parameters
+    ----------
+    queries, gallery
+        (Q, D) and (G, D).
+    gallery_codes
+        (G,) from 0 up.
+    penalty
+        Ridge penalty per row and standardised dimension.
+    """
+    codes, vectors = np.asarray(gallery_codes), np.asarray(gallery, dtype=np.float64)
+    mean, spread = vectors.mean(axis=0), vectors.std(axis=0) + 1e-9
+    design = np.column_stack([(vectors - mean) / spread, np.ones(len(vectors))])
+    counts = np.bincount(codes)
+    weights = (len(codes) / (np.count_nonzero(counts) * counts[codes]))[:, None]
+    targets = np.eye(len(counts))[codes]
+    ridge = np.full(design.shape[1], penalty * len(codes))
+    ridge[-1] = 1e-9  # the constant is not held back
+    solution = np.linalg.solve(design.T @ (weights * design) + np.diag(ridge), design.T @ (weights * targets))
+    asked = np.column_stack(
+        [(np.asarray(queries, dtype=np.float64) - mean) / spread, np.ones(len(np.asarray(queries)))]
+    )
+    return np.asarray((asked @ solution).argmax(axis=1), dtype=np.int64)
+
+
 def bootstrap_interval(
     statistic: Callable[..., float], *columns: ArrayLike, seed: int, draws: int = 1000, level: float = 0.95
 ) -> tuple[float, float]:

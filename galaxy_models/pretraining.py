@@ -53,7 +53,8 @@ class MaskedReconstruction(Objective):
         # the picture is prepared in full precision whatever the network runs in
         with torch.autocast(batch["images"].device.type, enabled=False):
             rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
-        hidden = random_masks(len(rgb), *rgb.shape[2:], self.mask_patch, self.mask_fraction, generator)
+        count, _, height, width = rgb.shape
+        hidden = random_masks(count, height, width, self.mask_patch, self.mask_fraction, generator)
         painted = self.network(rgb, hidden)
         spread = cast(Tensor, self.network.rgb_spread).view(1, 3, 1, 1)
         loss = masked_l1(painted / spread, rgb / spread, hidden)

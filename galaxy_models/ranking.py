@@ -57,6 +57,8 @@ def border_statistics(rgb: NDArray[np.floating], border: int = 8) -> Floats:
 def grouped_probe(features: ArrayLike, positive: ArrayLike, groups: Sequence[object], folds: int = 5) -> Floats:
     """Cross-fitted scores (N,) of a logistic regression: each row is scored by a fit that has not seen its group.
 
+    Features are standardised; the ridge is such that a priori the logit has a spread of 1, however many there are.
+
     Raises
     ------
     ValueError
@@ -75,7 +77,9 @@ def grouped_probe(features: ArrayLike, positive: ArrayLike, groups: Sequence[obj
     scores = np.empty(len(labels))
     splitter = StratifiedGroupKFold(folds, shuffle=True, random_state=0)
     for train, test in splitter.split(table, labels, codes):
-        probe = make_pipeline(StandardScaler(), LogisticRegression(C=0.1, class_weight="balanced", max_iter=2000))
+        probe = make_pipeline(
+            StandardScaler(), LogisticRegression(C=1 / table.shape[1], class_weight="balanced", max_iter=2000)
+        )
         scores[test] = probe.fit(table[train], labels[train]).decision_function(table[test])
     return scores
 
@@ -90,7 +94,7 @@ def grouped_probe_auc(features: ArrayLike, positive: ArrayLike, groups: Sequence
 
 def box_overlap(boxes: ArrayLike, others: ArrayLike) -> Floats:
     """Intersection over union of (n, 4) and (m, 4) boxes x0, y0, x1, y1: (n, m)."""
-    first, second = np.asarray(boxes, dtype=np.float64).reshape(-1, 4), np.asarray(others, dtype=np.float64).reshape(-1, 4)
+    first, second = (np.asarray(rows, dtype=np.float64).reshape(-1, 4) for rows in (boxes, others))
     low = np.maximum(first[:, None, :2], second[None, :, :2])
     high = np.minimum(first[:, None, 2:], second[None, :, 2:])
     common = np.prod(np.clip(high - low, 0, None), axis=2)

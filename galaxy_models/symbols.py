@@ -51,11 +51,10 @@ def _tails() -> Drawing:
 
 def _clumps() -> Drawing:
     places = ((-0.45, 0.2, 0.2), (0.1, 0.45, 0.15), (0.4, -0.05, 0.24), (-0.1, -0.3, 0.18), (0.05, 0.05, 0.13))
-    outline = np.array(
-        [(-0.8, 0.1), (-0.6, 0.55), (-0.15, 0.45), (0.1, 0.8), (0.45, 0.5), (0.8, 0.3), (0.6, -0.15), (0.75, -0.45)]
-        + [(0.2, -0.4), (-0.1, -0.7), (-0.35, -0.35), (-0.7, -0.4), (-0.8, 0.1)]
-    )
-    return [d.Line(outline)] + [mark for x, y, r in places for mark in d.blob(r, (x, y), ink=0.6)]
+    across = [-0.8, -0.6, -0.15, 0.1, 0.45, 0.8, 0.6, 0.75, 0.2, -0.1, -0.35, -0.7, -0.8]
+    up = [0.1, 0.55, 0.45, 0.8, 0.5, 0.3, -0.15, -0.45, -0.4, -0.7, -0.35, -0.4, 0.1]
+    outline = d.Line(np.stack([across, up], axis=1))
+    return [outline, *(mark for x, y, r in places for mark in d.blob(r, (x, y), ink=0.6))]
 
 
 def _bent_disk(strength: float) -> Drawing:
@@ -124,18 +123,24 @@ RECIPES: dict[str, Callable[[], Drawing]] = {
     "minor_disturbance": lambda: _bent_disk(0.45),
     "major_disturbance": lambda: _bent_disk(1.0) + d.tail((-0.5, -0.2), (-0.75, -0.7), (-0.1, -0.85)),
     "merger": lambda: _pair(),
-    "tidal_debris": lambda: d.ellipse(0.5, 0.38) + d.blob(0.14) + d.tail((-0.45, 0.15), (-0.8, 0.8), (0.1, 0.85))
-    + d.tail((0.5, -0.1), (0.9, -0.4), (0.7, -0.85)),
+    "tidal_debris": lambda: (
+        d.ellipse(0.5, 0.38)
+        + d.blob(0.14)
+        + d.tail((-0.45, 0.15), (-0.8, 0.8), (0.1, 0.85))
+        + d.tail((0.5, -0.1), (0.9, -0.4), (0.7, -0.85))
+    ),
     "merger_with_debris": lambda: d.placed(_pair() + _tails(), size=0.95),
     "disturbed": lambda: _bent_disk(0.9) + d.blob(0.1, (-0.65, 0.55)),
-    "overlapping": lambda: d.placed(d.ellipse(0.6, 0.6) + d.blob(0.12), (-0.28, 0.0))
-    + d.placed([d.Area((0, 0), (0.5, 0.5), ink=0.0), *d.ellipse(0.5, 0.5), *d.blob(0.1)], (0.4, -0.15)),
+    "overlapping": lambda: (
+        d.placed(d.ellipse(0.6, 0.6) + d.blob(0.12), (-0.28, 0.0))
+        + d.placed([d.Area((0, 0), (0.5, 0.5), ink=0.0), *d.ellipse(0.5, 0.5), *d.blob(0.1)], (0.4, -0.15))
+    ),
     # Odd things.
     "ring": lambda: d.ring(0.78, width=0.13) + d.blob(0.2),
     "no_ring": lambda: d.blob(0.2) + d.dashed(d.ring(0.78, width=0.06), dash=2),
-    "lens_arc": lambda: d.glow(0.32, 0.27)
-    + d.arc(0.75, 0.6, 0.75, width=0.11)
-    + d.arc(0.62, 0.6 + np.pi, 0.2, width=0.12),
+    "lens_arc": lambda: (
+        d.glow(0.32, 0.27) + d.arc(0.75, 0.6, 0.75, width=0.11) + d.arc(0.62, 0.6 + np.pi, 0.2, width=0.12)
+    ),
     "irregular": lambda: _clumps(),
     "odd": lambda: d.ring(0.85) + _question_mark(0.6),
 }

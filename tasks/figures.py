@@ -91,7 +91,8 @@ def save_curves(
     figure = Figure(figsize=(6, 3.6), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots()
     for name, (x, y) in curves.items():
-        axes.plot(np.asarray(x), np.asarray(y), label=name, linewidth=1.4)
+        marker = "o" if np.size(x) < 10 else None  # a line of one point would not be seen
+        axes.plot(np.asarray(x), np.asarray(y), label=name, linewidth=1.4, marker=marker, markersize=3)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.grid(alpha=0.3)
@@ -113,7 +114,8 @@ def save_scatter(
     for index, name in enumerate(sorted(set(names.tolist()))):
         chosen = names == name
         label = f"{name.replace('_', ' ')} ({int(chosen.sum())})"
-        axes.scatter(*places[chosen].T, s=7, alpha=0.6, linewidths=0, color=f"C{index % 10}", label=label)
+        x, y = places[chosen, 0], places[chosen, 1]
+        axes.scatter(x, y, s=7, alpha=0.6, linewidths=0, color=f"C{index % 10}", label=label)
     axes.set_xlabel(x_label)
     axes.set_ylabel(y_label)
     axes.legend(fontsize=7, markerscale=2)

@@ -17,7 +17,7 @@ from infra.errors import GalaxyError
 from infra.stage_folder import canonical_digest
 from tasks.infer.lens_list import write_lens_list
 from tasks.infer.neighbour_report import report_neighbours
-from tasks.infer.publish import full_disk, matrix, publish
+from tasks.infer.publish import PREDICTIONS, PROOF, full_disk, matrix, publish
 from tasks.infer.shards import common_schema, predict_shard, read_shard_file, shard_file
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
@@ -39,8 +39,8 @@ def infer(context: StageContext) -> dict[str, Any]:
     Returns
     -------
     dict
-        `catalogue` (folder), `predictions` (file), `rows` (answered), `refused` (reason to number), `digest` (of the
-        content), `lenses` (ranked list), `proof`, `figures`, `metrics`, `models` (name to version).
+        `catalogue` (Parquet; the other files lie beside it), `rows` (answered), `refused` (reason to number),
+        `digest` (of the content), `lenses` (ranked list), `proof`, `figures`, `metrics`, `models` (name to version).
 
     Raises
     ------
@@ -101,13 +101,12 @@ def publish_all(context: StageContext, prepared: PreparedDataset, versions: Mapp
     sheet = target / "lenses.png"
     metrics, more = report_neighbours(target, folder, context.survey, prepared, context.profile.infer.neighbours)
     return {
-        "catalogue": str(target),
-        "predictions": str(target / "predictions.parquet"),
+        "catalogue": str(target / PREDICTIONS),
         "rows": proof["rows_out"],
         "refused": proof["refused"],
         "digest": digest,
         "lenses": str(target / LENS_FILE) if (target / LENS_FILE).is_file() else "",
-        "proof": str(target / "proof.json"),
+        "proof": str(target / PROOF),
         "figures": [str(path) for path in ([sheet] if sheet.is_file() else []) + more],
         "metrics": metrics,
         "models": dict(versions),

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
-from galaxy_models.metrics import mean_interval
+from galaxy_models.metrics import knn_precision, mean_interval
 from tasks.figures import save_grid
 from tasks.infer.lens_list import stamps_as_rgb
 from tasks.infer.neighbours import nearest
@@ -18,6 +18,7 @@ from tasks.ingest.survey import LabelTable, SurveyDefinition
 from tasks.preprocess.prepared import PreparedDataset
 
 Rows = NDArray[np.int64]
+Vectors = NDArray[np.float16]
 QUERIES_ON_SHEET = 8
 NEIGHBOURS_ON_SHEET = 7
 
@@ -28,7 +29,7 @@ def report_neighbours(
     """Measure every label table that feeds `neighbours`, within its source, with every embedding there is.
 
     Test stamps ask, labelled train stamps of the same source answer: never another survey's, whose background alone
-    would tell it apart.
+    would tell it apart, and never other test stamps, which may lie in the same field.
 
     Parameters
     ----------
@@ -60,11 +61,13 @@ def report_neighbours(
             if not len(gallery) or not len(queries):
                 continue
             name = f"{table.name}.{path.name.removesuffix(EMBEDDINGS)}neighbour_precision"
-            found, similarity = _nearest(embeddings, gallery, queries, count)
-            hits = (codes[found] == codes[queries][:, None]).mean(axis=1)
+            vectors = [np.asarray(embeddings[rows], dtype=np.float32) for rows in (queries, gallery)]
+            hits = knn_precision(vectors[0], codes[queries], vectors[1], codes[gallery], count)
             metrics |= _measured(name, hits, codes, gallery, queries)
             if path.name == EMBEDDINGS:
-                figures.append(_sheet(folder / f"{name}.png", prepared, table, codes, queries, found, similarity))
+                figures.append(
+                    _sheet(folder / f"{table.name}-neighbours.png", prepared, table, codes, queries, embeddings)
+                )
     return metrics, figures
 
 
@@ -80,42 +83,28 @@ def _measured(name: str, hits: NDArray[np.float64], codes: Rows, gallery: Rows, 
     }
 
 
-def _labelled(
-    prepared: PreparedDataset, table: LabelTable, codes: Rows, embeddings: NDArray[np.float16], split: str
-) -> Rows:
+def _labelled(prepared: PreparedDataset, table: LabelTable, codes: Rows, embeddings: Vectors, split: str) -> Rows:
     rows = prepared.rows(split, table.source)
     rows = rows[codes[rows] >= 0]
     return np.asarray(rows[np.isfinite(embeddings[rows, 0])], dtype=np.int64)
 
 
-def _nearest(
-    embeddings: NDArray[np.float16], gallery: Rows, queries: Rows, count: int
-) -> tuple[Rows, NDArray[np.float32]]:
-    """(Q, k) rows of the dataset and their similarities, nearest first."""
-    vectors = np.asarray(embeddings[gallery], dtype=np.float32)
-    asked = np.asarray(embeddings[queries], dtype=np.float32)
-    places, similarity = nearest(vectors, min(count, len(gallery)), asked)
-    return gallery[np.asarray(places)], np.asarray(similarity, dtype=np.float32)
-
-
 def _sheet(
-    path: Path,
-    prepared: PreparedDataset,
-    table: LabelTable,
-    codes: Rows,
-    queries: Rows,
-    found: Rows,
-    similarity: NDArray[np.float32],
+    path: Path, prepared: PreparedDataset, table: LabelTable, codes: Rows, queries: Rows, embeddings: Vectors
 ) -> Path:
-    """Queries of as many classes as there are, each with its nearest; classes and cosines underneath."""
-    names = class_names(table)
-    order = pd.DataFrame({"code": codes[queries]}).groupby("code").cumcount().to_numpy()
-    chosen = np.lexsort((codes[queries], order))[:QUERIES_ON_SHEET]
+    """Queries of as many classes as there are, each with its nearest of the whole source, as a search would find them.
+
+    Classes (a dash where there is no label) and cosines stand underneath.
+    """
+    usable = (prepared.table["source"] == table.source) & prepared.table["usable"].astype(bool)
+    pool = np.flatnonzero(usable.to_numpy() & np.isfinite(embeddings[:, 0]))
+    turn = pd.DataFrame({"code": codes[queries]}).groupby("code").cumcount().to_numpy()
+    chosen = queries[np.lexsort((codes[queries], turn))[:QUERIES_ON_SHEET]]
+    places, similarity = nearest(embeddings[pool], NEIGHBOURS_ON_SHEET, np.searchsorted(pool, chosen))
+    names = [*class_names(table), "-"]  # code -1 is the last
     lines, captions = [], []
-    for query in chosen:
-        near = found[query][:NEIGHBOURS_ON_SHEET]
-        pictures = stamps_as_rgb(prepared.dataset, np.concatenate([queries[query : query + 1], near]))
-        lines.append(list(pictures))
-        said = [f"{names[codes[row]]} {cosine:.2f}" for row, cosine in zip(near, similarity[query], strict=False)]
-        captions.append([f"query: {names[codes[queries[query]]]}", *said])
-    return save_grid(path, lines, captions=captions, title=f"{path.stem}: test stamps and their nearest train stamps")
+    for query, near, cosines in zip(chosen, pool[places], similarity, strict=True):
+        lines.append(list(stamps_as_rgb(prepared.dataset, np.array([query, *near]))))
+        said = [f"{names[codes[row]]} {cosine:.3f}" for row, cosine in zip(near, cosines, strict=True)]
+        captions.append([f"query: {names[codes[query]]}", *said])
+    return save_grid(path, lines, captions=captions, title=f"{table.name}: test stamps and the nearest of their source")

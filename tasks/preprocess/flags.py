@@ -25,9 +25,9 @@ LEAST_COVERAGE = 0.75
 LEAST_PEAK = 8.0
 """`blank`: no source in the centre with such a peak, in sigmas, and none as bright elsewhere."""
 
-STAR_FALLOFF = {"rgb": 1.78, "nanomaggy": 2.0}
-"""`star`: the profile falls as steeply as a point source's (see `measure_profile`): in pictures theirs is between 1.5
-and 1.75 and galaxies begin at 1.8; a Moffat profile with beta 3 has 1.84 in fluxes, where its width must fit too."""
+STAR_FALLOFF = 1.85
+"""`star`: the profile falls as steeply as a point source's (see `measure_profile`): theirs is 1.65 for a Gaussian and 1.84
+for a Moffat profile with beta 3; in pictures most lie between 1.5 and 1.8, and galaxies begin above."""
 
 STAR_ELONGATION = 1.5
 """`star`: and is not longer than that; two blended stars pass, an edge-on galaxy does not."""
@@ -35,8 +35,8 @@ STAR_ELONGATION = 1.5
 STAR_SIZE = 0.05
 """`star`: and is narrower at half its peak than this share of the stamp's side; a wider one is a flat galaxy."""
 
-STAR_WIDTH = 1.15
-"""`star`: where the PSF is known its width decides instead: at most so many times the PSF's, smoothed alike."""
+STAR_WIDTH, STAR_WIDTH_FALLOFF = 1.15, 2.0
+"""`star`: where the PSF is known its width decides: so many times the PSF's, smoothed alike, and no long wings."""
 
 BRIGHT_STAR_FALLOFF, BRIGHT_STAR_ELONGATION, BRIGHT_STAR_SIZE = 1.72, 1.3, 0.10
 """`star` too: in pictures the stretch makes bright stars wide; such a one is steeper and rounder than flat galaxies."""
@@ -95,7 +95,7 @@ def quality_flags(
         "crowded": (m["bright_area"] > CROWDED_AREA) & (m["bright_area"] > CROWDED_RATIO * m["area"]),
         "off_centre": (m["offset"] > OFF_CENTRE) & (m["outshone"] > OUTSHONE),
     }
-    return pd.DataFrame({f"flag_{name}": flags[name].astype(bool) for name in FLAGS}, index=measures.index)
+    return pd.DataFrame({f"flag_{name}": np.asarray(flags[name], bool) for name in FLAGS}, index=measures.index)
 
 
 def usable_stamps(flags: pd.DataFrame, valid: np.ndarray, quality: Quality) -> np.ndarray:
@@ -108,9 +108,11 @@ def _starlike(
 ) -> np.ndarray:
     falloff, elongation = measures["falloff"].to_numpy(), measures["elongation"].to_numpy()
     radius = measures["half_peak_radius"].to_numpy()
-    steep = (falloff < STAR_FALLOFF[units]) & (elongation < STAR_ELONGATION)
-    widest = _point_source_radius(catalog, bands, stamp_size)
-    star = steep & (radius < np.where(np.isfinite(widest), STAR_WIDTH * widest, STAR_SIZE * stamp_size))
+    point_source = _point_source_radius(catalog, bands, stamp_size)
+    known = np.isfinite(point_source)
+    steepest = np.where(known, STAR_WIDTH_FALLOFF, STAR_FALLOFF)
+    widest = np.where(known, STAR_WIDTH * point_source, STAR_SIZE * stamp_size)
+    star = (falloff < steepest) & (elongation < STAR_ELONGATION) & (radius < widest)
     if units != "rgb":
         return np.asarray(star)
     bright = (falloff < BRIGHT_STAR_FALLOFF) & (elongation < BRIGHT_STAR_ELONGATION)
@@ -118,7 +120,7 @@ def _starlike(
 
 
 def _point_source_radius(catalog: pd.DataFrame, bands: Sequence[str], stamp_size: int) -> np.ndarray:
-    """(N,) radius at half the peak of a point source in the widest band after the smoothing of `measure_profile`, pixels."""
+    """(N,) radius at half the peak of a point source in the widest band, smoothed as by `measure_profile`, pixels."""
     columns = [f"psf_size_{band}" for band in bands if f"psf_size_{band}" in catalog]
     if not columns:
         return np.full(len(catalog), np.nan)

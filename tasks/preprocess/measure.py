@@ -17,7 +17,7 @@ CEILING_DISPLAY = 250
 """Display values from here on are saturated: white, or the pure colour of a channel at its end."""
 
 CEILING_NANOMAGGY = 100.0
-"""nanomaggy per pixel; a star of magnitude 14 has such a peak at a seeing of 1.3", and the surveys' detectors are full."""
+"""nanomaggy per pixel: the peak of a star of magnitude 14 at a seeing of 1.3", which fills the surveys' detectors."""
 
 BATCH = 64
 """Stamps that are worked on at once: a few dozen MB of temporary arrays, whatever the shard's size."""

@@ -59,7 +59,10 @@ def preprocess(context: StageContext) -> dict[str, Any]:
         "flags": {name: int(own[f"flag_{name}"].sum()) for name in FLAGS},
         "figures": [str(path) for path in [*figures, *realism.get("figures", [])]],
         "notes": [*notes, *([realism["note"]] if "note" in realism else [])],
-        "metrics": {**_metrics(table), **{f"realism.{name}": value for name, value in realism.get("metrics", {}).items()}},
+        "metrics": {
+            **_metrics(table),
+            **{f"realism.{name}": value for name, value in realism.get("metrics", {}).items()},
+        },
     }
 
 

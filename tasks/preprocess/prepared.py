@@ -61,12 +61,14 @@ class PreparedDataset:
             )
         dataset = StampDataset.open(manifest["dataset"])
         if dataset.digest != manifest["dataset_digest"]:
-            raise GalaxyError(f"the stamps at {manifest['dataset']} have changed since {folder} was made; run preprocess again")
+            raise GalaxyError(
+                f"the stamps at {manifest['dataset']} have changed since {folder} was made; run preprocess again"
+            )
         return cls(folder, dataset, manifest["digest"], statistics)
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The stamps' catalogue with the columns of preprocess: `split`, `usable`, `duplicate_group`, `flag_*`, measures."""
+        """The stamps' catalogue with `split`, `usable`, `duplicate_group`, `flag_*` and the measures."""
         own = pd.read_parquet(self.folder / TABLE)
         catalog = self.dataset.catalog
         return pd.concat([catalog, own.drop(columns="object_id")], axis=1)
@@ -90,7 +92,9 @@ class PreparedDataset:
         return np.flatnonzero(chosen.to_numpy()).astype(np.int64)
 
 
-def write_prepared(folder: Path, dataset: StampDataset, own: pd.DataFrame, statistics: dict[str, Any]) -> PreparedDataset:
+def write_prepared(
+    folder: Path, dataset: StampDataset, own: pd.DataFrame, statistics: dict[str, Any]
+) -> PreparedDataset:
     """Publish a prepared dataset; the manifest is written last.
 
     Parameters

@@ -10,7 +10,7 @@ from tasks.preprocess.sources import combine_bands, near_centre, peak_near_centr
 
 DISPLAY_SOFTENING = 4.0
 """Pictures are stretched by asinh; sinh(4 p / 255) undoes it well enough that bright and faint stars of SDSS
-pictures have the same profile. Surveys' own numbers differ (4.5 for the Legacy Surveys viewer, 8 for SDSS's sum of bands)."""
+pictures have the same profile. Surveys' own numbers differ: 4.5 for the viewer of the Legacy Surveys, for one."""
 
 CLIPPED = 245
 """Display values from here on say nothing about a profile."""

@@ -76,7 +76,7 @@ def count_pixels(
 
 
 def count_shard(shard: int, root: Path, pieces: Path, sources: int) -> int:
-    """Count the pixels of one shard's selected rows, by source, and keep the table; returns how many stamps there were."""
+    """Count the pixels of one shard's selected rows, by source, and keep the table; returns the number of stamps."""
     dataset = StampDataset.open(root)
     chosen = np.load(pieces / SELECTION, mmap_mode="r")[dataset.shards[shard].rows]
     images = dataset.read_shard(shard)

@@ -33,7 +33,9 @@ HISTOGRAMS = ("snr", "half_light_radius", "falloff", "concentration", "elongatio
 def draw_figures(prepared: PreparedDataset, survey: SurveyDefinition, folder: Path) -> list[Path]:
     """Draw all of them; returns the PNG files."""
     figures = [_thumbnails(prepared, survey, folder / "thumbnails.png")]
-    figures += [_flagged(prepared, name, folder / f"flag_{name}.png") for name in FLAGS if prepared.table[f"flag_{name}"].any()]
+    figures += [
+        _flagged(prepared, name, folder / f"flag_{name}.png") for name in FLAGS if prepared.table[f"flag_{name}"].any()
+    ]
     figures += [_histograms(prepared.table, folder / "measures.png")]
     if np.isfinite(prepared.table["ra"]).any():
         figures.append(_sky_map(prepared.table, folder / "splits.png"))
@@ -76,7 +78,9 @@ def _thumbnails(prepared: PreparedDataset, survey: SurveyDefinition, path: Path)
     labels = _labels(prepared.table, survey)
     rows, titles, captions = [], [], []
     for seed, source in enumerate(survey.sources):
-        chosen = _choose(prepared, (prepared.table["source"] == source.name) & prepared.table["usable"], 2 * COLUMNS, seed)
+        chosen = _choose(
+            prepared, (prepared.table["source"] == source.name) & prepared.table["usable"], 2 * COLUMNS, seed
+        )
         for start in range(0, len(chosen), COLUMNS):
             part = chosen[start : start + COLUMNS]
             rows.append(list(_pictures(prepared, part)))
@@ -115,7 +119,8 @@ def _flagged(prepared: PreparedDataset, name: str, path: Path) -> Path:
     """Random flagged stamps of every source, with the measures that did it."""
     table = prepared.table
     rows, captions, titles = [], [], []
-    for seed, (source, stamps) in enumerate(table.groupby("source")):
+    for seed, source in enumerate(sorted(table["source"].unique())):
+        stamps = table[table["source"] == source]
         mask = (table["source"] == source) & table[f"flag_{name}"]
         chosen = _choose(prepared, mask, 2 * COLUMNS, seed)
         for start in range(0, len(chosen), COLUMNS):
@@ -123,7 +128,7 @@ def _flagged(prepared: PreparedDataset, name: str, path: Path) -> Path:
             rows.append(list(_pictures(prepared, part)))
             captions.append([" ".join(f"{table.at[row, measure]:.2g}" for measure in REASONS[name]) for row in part])
             share = mask.sum() / max((stamps["state"] == "valid").sum(), 1)
-            titles.append(f"{str(source).replace('_', ' ')}\n{share:.1%}" if start == 0 else "")
+            titles.append(f"{source.replace('_', ' ')}\n{share:.1%}" if start == 0 else "")
     measures = ", ".join(measure.replace("_", " ") for measure in REASONS[name])
     return save_grid(path, rows, titles, captions, f"Flagged {name.replace('_', ' ')}; below: {measures}")
 
@@ -135,10 +140,17 @@ def _histograms(table: pd.DataFrame, path: Path) -> Path:
         low, high = np.quantile(known, (0.002, 0.995)) if len(known) else (0.0, 1.0)
         if name == "snr":
             low = max(low, 0.1)
-        bins = np.geomspace(low, max(high, 1.01 * low), 50) if name == "snr" else np.linspace(low, max(high, low + 1e-6), 50)
-        for index, (source, values) in enumerate(known.groupby(table["source"])):
-            weights = np.full(len(values), 1 / len(values))
-            axes.hist(values, bins, weights=weights, histtype="step", color=f"C{index}", label=str(source).replace("_", " "))
+        bins = (
+            np.geomspace(low, max(high, 1.01 * low), 50)
+            if name == "snr"
+            else np.linspace(low, max(high, low + 1e-6), 50)
+        )
+        for index, source in enumerate(sorted(table["source"].unique())):
+            values = known[table.loc[known.index, "source"] == source]
+            weights = np.full(len(values), 1 / max(len(values), 1))
+            axes.hist(
+                values, bins, weights=weights, histtype="step", color=f"C{index}", label=source.replace("_", " ")
+            )
         if name == "snr":
             axes.set_xscale("log")
         axes.set_xlabel(name.replace("_", " "))
@@ -157,7 +169,9 @@ def _sky_map(table: pd.DataFrame, path: Path) -> Path:
         rows = table[(table["split"] == split) & np.isfinite(table["ra"])]
         longitude = np.radians((rows["ra"] + 180) % 360 - 180)
         # right ascension grows to the left
-        axes.scatter(-longitude, np.radians(rows["dec"]), s=4, color=COLOURS[split], label=f"{split} ({len(rows)})", linewidths=0)
+        axes.scatter(
+            -longitude, np.radians(rows["dec"]), s=4, color=COLOURS[split], label=f"{split} ({len(rows)})", linewidths=0
+        )
     axes.grid(alpha=0.3)
     axes.set_xticklabels([f"{(360 - angle) % 360}°" for angle in range(-150, 180, 30)], fontsize=7)
     axes.legend(fontsize=8, markerscale=3, loc="lower right")

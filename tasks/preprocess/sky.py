@@ -73,7 +73,7 @@ def measure_sky(images: np.ndarray, quantised: bool) -> Sky:
 
 
 def cut_boxes(pixels: np.ndarray) -> np.ndarray:
-    """Cut (..., H, W) into k x k boxes of b x b pixels: (..., k, k, b * b); what is left over at the edges is dropped."""
+    """Cut (..., H, W) into k x k boxes of b x b pixels: (..., k, k, b * b); left-over edges are dropped."""
     side = min(pixels.shape[-2:])
     box = max(SMALLEST_BOX, side // BOXES_A_SIDE)
     count = side // box

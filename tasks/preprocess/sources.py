@@ -81,11 +81,10 @@ class Sources:
 def measure_sources(images: np.ndarray, sky: Sky) -> Sources:
     """Find and measure the sources of stamps (n, C, H, W), whose background is `sky`.
 
-    Pixels of a
-    resampled picture share noise; hence a segment's noise comes from the scatter of box sums, not
-    of pixels.
+    Pixels of a resampled picture share noise; hence a segment's noise comes from the scatter of box
+    sums, not of pixels.
     """
-    count, _, height, width = images.shape
+    height, width = images.shape[-2:]
     side = min(height, width)
     light = combine_bands(images, sky)
     smooth = ndimage.gaussian_filter(light, (0, smoothing_pixels(side), smoothing_pixels(side)))
@@ -215,7 +214,7 @@ def _positive(noise: np.ndarray) -> np.ndarray:
 
 def _shape(light: np.ndarray, central: np.ndarray) -> dict[str, np.ndarray]:
     """Growth curve and second moments of the central segments, by light."""
-    count, height, width = light.shape
+    count = len(light)
     stamps, y, x = np.nonzero(central)
     weight = np.clip(light[stamps, y, x], 0, None).astype(np.float64)
 

@@ -69,13 +69,14 @@ def assign_splits(
     guard = _any_of(groups, guard)
 
     names = catalog["source"].astype(str) + "/" + catalog["field"].astype(str)
-    together = connect(len(catalog), [equal_pairs(pd.Series(groups)), equal_pairs(names.where(catalog["field"].notna()))])
-    # Rows that stay together follow those with a position; without any, the one whose key comes first.
-    for member in (placed, ~_any_of(together, placed)):
-        leader = _first_of(together, keys, member)
-        led = leader >= 0
-        guard |= _any_of(together, member & led & (codes != codes[leader])) & _any_of(together, placed)
-        codes = np.where(led, codes[leader], codes)
+    together = connect(
+        len(catalog), [equal_pairs(pd.Series(groups)), equal_pairs(names.where(catalog["field"].notna()))]
+    )
+    # What stays together follows its rows with a position, whose keys are those of cells; without any, the first key.
+    leader = _first_of(together, keys, placed | ~_any_of(together, placed))
+    guard |= _any_of(together, placed & (codes != codes[leader]))
+    guard |= ~placed & _any_of(together, guard)
+    codes = codes[leader]
     splits = np.array(SPLITS, object)[codes]
     splits[guard] = GUARD
     return splits
@@ -198,9 +199,9 @@ def _any_of(groups: np.ndarray, mask: np.ndarray) -> np.ndarray:
 
 
 def _first_of(groups: np.ndarray, keys: np.ndarray, mask: np.ndarray) -> np.ndarray:
-    """(N,) row of the group in `mask` whose key comes first in the alphabet; -1 where the group has none."""
+    """(N,) row of the group in `mask`, which has one of every group, whose key comes first in the alphabet."""
     rows = np.flatnonzero(mask)
     order = rows[np.argsort(keys[rows].astype(np.str_), kind="stable")]
-    first = np.full(len(groups), -1, np.int64)
+    first = np.empty(len(groups), np.int64)
     first[groups[order[::-1]]] = order[::-1]
     return first[groups]

@@ -28,7 +28,7 @@ def band_statistics(counts: np.ndarray, bands: Sequence[str]) -> dict[str, dict[
     finite = np.isfinite(values)
     order = np.argsort(values[finite], kind="stable")
     values, counts = values[finite][order], counts[:, finite][:, order]
-    result = {}
+    result: dict[str, dict[str, Any]] = {}
     for band, count in zip(bands, counts, strict=True):
         pixels = int(count.sum())
         if pixels == 0:

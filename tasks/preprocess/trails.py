@@ -6,10 +6,10 @@ from functools import lru_cache
 
 import numpy as np
 
-ANGLES = 45
+ANGLES = 72
 """Directions that are tried, over half a turn."""
 
-GRID = 76
+GRID = 50
 """The signal is averaged to about so many pixels a side first, so that a line has the same width at any stamp size."""
 
 SAMPLES = 32
@@ -18,8 +18,8 @@ SAMPLES = 32
 SHORTEST = 0.75
 """Chords shorter than this share of the side cut a corner and are not tried."""
 
-FLANK = 4
-"""Distance of the two parallels that a line is compared with, grid pixels (1/19 of the side)."""
+FLANK = 1 / 18
+"""Distance of the two parallels that a line is compared with, share of the side."""
 
 LOW_RANK = SAMPLES // 5
 """A line is as bright as the faintest fifth of it: a trail crosses the whole frame, an edge-on galaxy ends."""
@@ -27,6 +27,10 @@ LOW_RANK = SAMPLES // 5
 MIDDLE_RANK = SAMPLES // 2
 EVEN = 0.65
 """The faintest fifth of a trail, and each of its ends, has at least so much of its median; a galaxy on edge fades."""
+
+HIGH_RANK = SAMPLES - 1 - SAMPLES // 5
+EVEN_HIGH = 0.4
+"""And so much of its brightest fifth; galaxies of a group that stand in a row have gaps between them."""
 
 END = SAMPLES // 8
 
@@ -47,15 +51,18 @@ def measure_trails(signal: np.ndarray) -> np.ndarray:
     """
     factor = max(1, round(min(signal.shape[-2:]) / GRID))
     side = min(signal.shape[-2:]) // factor
-    grid = signal[:, : side * factor, : side * factor].reshape(len(signal), side, factor, side, factor).mean(axis=(2, 4))
+    grid = (
+        signal[:, : side * factor, : side * factor].reshape(len(signal), side, factor, side, factor).mean(axis=(2, 4))
+    )
     flat = grid.reshape(len(grid), -1)
-    flank = round(FLANK * side / GRID)
+    flank = max(1, round(FLANK * side))
     best = np.full(len(grid), -np.inf)
     for chords in _chords(side):
         along = flat[:, chords]  # (n, offsets, samples)
         ends = np.minimum(np.median(along[..., :END], axis=-1), np.median(along[..., -END:], axis=-1))
-        ranked = np.partition(along, (LOW_RANK, MIDDLE_RANK), axis=-1)
+        ranked = np.partition(along, (LOW_RANK, MIDDLE_RANK, HIGH_RANK), axis=-1)
         low, even = ranked[..., LOW_RANK], EVEN * ranked[..., MIDDLE_RANK]
+        even = np.maximum(even, EVEN_HIGH * ranked[..., HIGH_RANK])
         parallels = np.maximum(low[:, : -2 * flank], low[:, 2 * flank :])
         excess = np.where((low >= even) & (ends >= even), low, 0)[:, flank:-flank] - parallels
         best = np.maximum(best, excess.max(axis=1))

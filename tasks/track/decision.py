@@ -61,6 +61,7 @@ def evaluation(
     labels: Sequence[Any],
     scores: Sequence[float],
     positive: Sequence[bool] | None = None,
+    rows: Sequence[int] | None = None,
 ) -> pd.DataFrame:
     """The evaluation table of one model; its columns are in gate.py. Its rows are in the order of the ids.
 
@@ -72,6 +73,8 @@ def evaluation(
     table = pd.DataFrame({"object_id": np.asarray(object_ids, dtype=object), "label": labels, "score": scores})
     if positive is not None:
         table["positive"] = np.asarray(positive, dtype=bool)
+    if rows is not None:
+        table["row"] = np.asarray(rows, dtype=np.int64)
     table = table.sort_values("object_id", kind="stable", ignore_index=True)
     _complain(table)
     return table

@@ -9,6 +9,7 @@ of a Parquet table with one row per object of its fixed evaluation set:
   value of a metric that is a mean (a PSNR, an error). For a metric whose name ends in `auc` or `average_precision`:
   the model's score.
 - `positive` (optional, needed for `auc` and `average_precision`): bool, the class that is looked for.
+- `row` (optional): its row in the dataset, for readers; objects are found by their id.
 - `role` (optional): `query` for the objects that are judged, anything else for those they are compared with.
 
 Where `score` is absent, the registered version is asked (scores.py), and where the champion was measured on another
@@ -42,7 +43,7 @@ from tasks.track.registry import CHAMPION, PREVIOUS
 if TYPE_CHECKING:
     from tasks.track.scores import Rescore
 
-__all__ = ["Decision", "decide", "decide_and_promote", "evaluation", "roll_back"]
+__all__ = ["Decision", "decide", "decide_and_promote", "evaluation", "evaluation_digest", "roll_back"]
 
 DIGEST_TAG = "gate.evaluation_digest"
 METRIC_TAG = "gate.metric"

@@ -81,7 +81,7 @@ def align(context: StageContext) -> dict[str, Any]:
 
     for stage, steps in ((1, settings.stage1_steps), (2, settings.stage2_steps)):
         _train(context, network, batches, stage, steps, to_rgb)
-    network.eval()
+    network.cpu().eval()
     network.update_prototypes()
     embedder = Embedder(network, base.inputs, units, copy)
     report = _report(context.folder / "figures", embedder, tables)
@@ -115,10 +115,10 @@ def _train(
     if not steps:
         return
     before = 0 if stage == 1 else settings.stage1_steps
-    total = settings.stage1_steps + settings.stage2_steps
+    both = settings.stage1_steps + settings.stage2_steps
 
-    def progress(done: int, _: int, note: str = "") -> None:
-        context.progress(before + done, total, f"stage {stage}, {note}")
+    def progress(done: int, total: int, note: str = "") -> None:
+        context.progress(before + done, both, f"stage {stage}, {note}")
 
     def record(step: int, metrics: Mapping[str, float]) -> None:
         context.record(before + step, {f"stage{stage}.{name}": value for name, value in metrics.items()})

@@ -15,6 +15,7 @@ from galaxy_models.symbols import draw_symbol, known_symbols
 from tasks.figures import save_confusion, save_grid
 from tasks.train.align_scores import Embedder, nearest_others, query_vectors
 from tasks.train.align_tables import ClassTable
+from tasks.train.common import evenly
 
 SHOWN = 8
 """Stamps of a row."""
@@ -45,7 +46,7 @@ def save_neighbours(path: Path, embedder: Embedder, table: ClassTable, embedding
     test = table.places("test")
     codes = table.codes[test]
     pictures, titles, captions = [], [], []
-    for code in np.unique(codes)[:MOST_ROWS]:
+    for code in evenly(np.unique(codes), MOST_ROWS):
         query = int(np.flatnonzero(codes == code)[0])
         found = np.concatenate([[query], nearest_others(embedding, query, SHOWN)])
         pictures.append(_pictures(embedder, table.rows[test[found]]))
@@ -67,7 +68,7 @@ def save_retrieval(path: Path, embedder: Embedder, table: ClassTable, embedding:
     codes = table.codes[places]
     symbols, texts = query_vectors(embedder.network, table)
     pictures, titles, captions = [], [], []
-    for code in np.unique(codes)[: MOST_ROWS // 2]:
+    for code in evenly(np.unique(codes), MOST_ROWS // 2):
         meaning = table.meanings[code]
         symbol = 1 - draw_symbol(meaning, 128)[0]
         blank = np.ones_like(symbol)

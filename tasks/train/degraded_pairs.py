@@ -20,6 +20,9 @@ from galaxy_models.degradation import (
 from galaxy_models.inputs import InputSpec
 from infra.errors import GalaxyError
 
+SEVERITY = 1.5
+"""Fluxes are made half as bad again as the survey's own spread, so that nearly every stamp is degraded."""
+
 
 @dataclass(frozen=True)
 class DegradedPairs:
@@ -59,7 +62,7 @@ class DegradedPairs:
             flux = images.float()
             places = rows.to(self.seeing.device)
             seeing, noise = self.seeing[places].to(flux.device), self.noise[places].to(flux.device)
-            degraded = degrade_flux(flux, self.bands, generator, seeing=seeing, noise=noise)
+            degraded = degrade_flux(flux, self.bands, generator, seeing=seeing, noise=noise, severity=SEVERITY)
             return inputs.to_network(degraded, "nanomaggy"), inputs.to_network(flux, "nanomaggy")
         rgb = inputs.to_rgb(images, "rgb")
         return inputs.to_network(degrade_display(rgb, generator), "rgb"), inputs.to_network(rgb, "rgb")

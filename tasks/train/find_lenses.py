@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
+import pandas as pd
 import torch
 from numpy.typing import NDArray
 
@@ -22,9 +23,16 @@ from infra.errors import GalaxyError
 from infra.profile import FindLensesSettings
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
-from tasks.track.gate import evaluation, evaluation_digest
-from tasks.train.common import choose_device, code_version, evenly, input_spec, open_prepared, weights_digest
-from tasks.train.lens_figures import arcs_sheet, crop_rgb, lens_sheet, purity_curve
+from tasks.train.common import (
+    choose_device,
+    code_version,
+    evenly,
+    input_spec,
+    open_prepared,
+    weights_digest,
+    write_evaluation,
+)
+from tasks.train.lens_figures import arcs_sheet, lens_sheet, purity_curve
 from tasks.train.lens_scenes import LensScenes, batches_from, collate
 from tasks.train.lens_scores import Answers, ask, control_metrics, detection_metrics, ranking_metrics
 from tasks.train.lens_tables import LensTable, Rows, lens_tables
@@ -32,6 +40,10 @@ from tasks.train.lens_tables import LensTable, Rows, lens_tables
 MODEL_NAME = "galaxy-lens-finder"
 AUGMENTATION = Augmentation(rotation=180.0, shift=3.0, resize=0.1, brightness=0.15, colour=0.05, noise=0.0)
 WIDTH = 64
+SCORE_ARCS = 200
+INJECTED_WEIGHT = 0.5
+"""Weight of all injected arcs together in the score, in units of the real lenses'."""
+
 SHEET_SCENES = 20
 TEST_SCENES_SEED = 1
 """Apart from the seed of training scenes, so that no arc of the test was ever learnt from."""
@@ -113,19 +125,20 @@ def initial_finder(
 
 
 def fit_score(finder: LensFinder, scenes: LensScenes, inputs: InputSpec, units: str) -> None:
-    """Set the score to the exact solution for the encoder as it is, on the table's own train lenses and others.
+    """Set the score to the exact solution for the encoder as it is, on one table's train lenses and others.
 
-    Tables are not pooled, and arcs put onto galaxies are left out: they teach the encoder, but a score fitted to them
-    ranks real lenses no better.
+    Arcs put onto the others join the lenses: with a few dozen real lenses alone, the score learns what kind of galaxy
+    people propose as a lens, and not that an arc makes it one. Tables are not pooled.
     """
-    views = []
-    for stamps in (scenes.lens_stamps, scenes.other_stamps):
-        turned = [np.ascontiguousarray(np.rot90(stamps, turns, (2, 3))) for turns in range(4)]
-        turned += [np.ascontiguousarray(stamp[..., ::-1]) for stamp in turned]
-        views.append(torch.cat([_pooled(finder, inputs, units, view) for view in turned]))
-    device = next(finder.parameters()).device
-    lens = torch.arange(sum(map(len, views)), device=device) < len(views[0])
-    finder.score.fit(torch.cat(views), lens)
+    generator = np.random.default_rng([scenes.seed, len(scenes.other_stamps)])
+    arcs = np.stack([scenes.injected(generator).stamp for _ in range(SCORE_ARCS)])
+    parts = [_pooled(finder, inputs, units, stamps) for stamps in (scenes.lens_stamps, arcs, scenes.other_stamps)]
+    counts = [len(part) for part in parts]
+    weight = [1.0, INJECTED_WEIGHT * counts[0] / counts[1], 1.0]
+    device = parts[0].device
+    importance = torch.cat([torch.full((n,), w, device=device) for n, w in zip(counts, weight, strict=True)])
+    lens = torch.arange(sum(counts), device=device) < counts[0] + counts[1]
+    finder.score.fit(torch.cat(parts), lens, importance)
 
 
 def _scenes(
@@ -141,7 +154,7 @@ def _scenes(
     try:
         return LensScenes(table, inputs, prepared.dataset.units, lenses, others, settings.simulated_lenses, seed)
     except ValueError as error:
-        raise GalaxyError(f"label table {table.name}: {error}; the lens finder cannot put arcs onto its stamps") from None
+        raise GalaxyError(f"label table {table.name}: {error}; no arcs can be put onto its stamps") from None
 
 
 def _controls(
@@ -196,18 +209,24 @@ def _measure(
             units,
             f"{table.name}: test stamps by lens score; box and outline of the arc found",
         ),
-        purity_curve(folder / f"{table.name}-purity.png", positive, answers.score, f"{table.name}, {len(rows)} test stamps"),
+        purity_curve(
+            folder / f"{table.name}-purity.png", positive, answers.score, f"{table.name}: {len(rows)} test stamps"
+        ),
         arcs_sheet(
-            folder / f"{table.name}-arcs.png", shown, inputs, units, f"{table.name}: arcs put onto galaxies, with outlines"
+            folder / f"{table.name}-arcs.png",
+            shown,
+            inputs,
+            units,
+            f"{table.name}: arcs put onto galaxies, as they are and outlined",
         ),
         lens_sheet(
             folder / f"{table.name}-simulated.png",
-            np.stack([scene.stamp for scene in scenes]),
+            collate(scenes)["stamps"].numpy(),
             np.array([scene.lens for scene in scenes]),
             found,
             inputs,
             units,
-            f"{table.name}: held-out galaxies with and without an arc put onto them",
+            f"{table.name}: held-out galaxies, half of them with an arc put onto them, by lens score",
         ),
     ]
     return answers, metrics, figures
@@ -237,7 +256,7 @@ def _result(
             "lenses": len(table.chosen("train", True)),
             "others": len(table.chosen("train", False)),
             "arcs": "flux" if prepared.dataset.units == "nanomaggy" else "display-space",
-            "psf_fwhm_pixels": round(drawn.look.psf_fwhm, 3),
+            "psf_fwhm_arcsec": round(drawn.psf_fwhm(inputs.bands[0]), 3),
         }
         for table, drawn in zip(tables, scenes, strict=True)
     }
@@ -283,16 +302,18 @@ def _evaluation(
 ) -> dict[str, Any]:
     """The fixed evaluation set: the first lens table's test stamps."""
     rows, positive = _test_rows(table)
-    ids = prepared.table["object_id"].to_numpy(dtype=str)[rows].tolist()
-    labels = np.where(positive, "lens", "no_lens").tolist()
-    scores = evaluation(ids, labels, answers.score.tolist(), positive.tolist())
-    path = context.folder / "evaluation.parquet"
-    temporary = path.with_name(f".{path.name}.tmp")
-    scores.to_parquet(temporary)
-    temporary.replace(path)
-    return {
-        "metric": metric,
-        "higher_is_better": True,
-        "scores": str(path),
-        "digest": evaluation_digest(scores, prepared.dataset.digest),
-    }
+    scores = pd.DataFrame(
+        {
+            "object_id": prepared.table["object_id"].to_numpy(dtype=str)[rows],
+            "label": np.where(positive, "lens", "no_lens"),
+            "score": answers.score,
+            "positive": positive,
+        }
+    )
+    return write_evaluation(
+        context.folder,
+        scores.sort_values("object_id", ignore_index=True),
+        metric,
+        higher_is_better=True,
+        digest_columns=("object_id", "label"),
+    )

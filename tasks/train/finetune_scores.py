@@ -133,10 +133,11 @@ def validation_scores(
     tables: Sequence[tuple[LabelledStamps, NDArray[np.int64]]],
     image_rows: NDArray[np.int64],
 ) -> dict[str, float]:
-    """A score in 0..1 for each task, for the shares.
+    """A score for each task, for the shares: 0 is the answer that needs no network, 1 a perfect one.
 
     Classification: mean over its tables, for classes the balanced accuracy with chance at 0, for votes the share of
-    the variance explained; parameters: that share, mean over parameters; the two image tasks: structural similarity.
+    the variance that is explained. Parameters: that share, mean over parameters. Restoration: the share of the degraded
+    image's absolute error that is gone. Reconstruction: the same against filling holes with the mean colour.
     """
     scores: dict[str, list[float]] = {}
     for table, positions in tables:
@@ -146,10 +147,11 @@ def validation_scores(
             scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
     result = {task: float(np.mean(values)) for task, values in scores.items()}
     if len(image_rows):
-        _, restored, original = scorer.restored(network, image_rows)
-        result["restoration"] = float(ssim(restored, original).mean().clamp(0, 1))
-        original, filled, _ = scorer.rebuilt(network, image_rows)
-        result["reconstruction"] = float(ssim(filled, original).mean().clamp(0, 1))
+        degraded, restored, original = scorer.restored(network, image_rows)
+        result["restoration"] = _removed((restored - original).abs().mean(), (degraded - original).abs().mean())
+        whole, filled, hidden = scorer.rebuilt(network, image_rows)
+        plain = masked_errors(_mean_of_seen(whole, hidden), whole, hidden).mean()
+        result["reconstruction"] = _removed(masked_errors(filled, whole, hidden).mean(), plain)
     return result
 
 
@@ -253,8 +255,6 @@ def image_metrics(
     similar_before, similar_after = ssim(degraded, original), ssim(restored, original)
     gain = (after - before).numpy().astype(np.float64)
     low, high = mean_interval(gain, seed=EVALUATION_SEED, draws=500)
-    seen = ~hidden
-    mean = (whole * seen).sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True).clamp_min(1)
     return {
         "restoration.psnr_degraded_db": float(before.mean()),
         "restoration.psnr_db": float(after.mean()),
@@ -264,9 +264,20 @@ def image_metrics(
         "restoration.ssim_degraded": float(similar_before.mean()),
         "restoration.ssim": float(similar_after.mean()),
         "reconstruction.l1": float(masked_errors(filled, whole, hidden).mean()),
-        "reconstruction.l1_of_mean": float(masked_errors(mean.expand_as(whole), whole, hidden).mean()),
+        "reconstruction.l1_of_mean": float(masked_errors(_mean_of_seen(whole, hidden), whole, hidden).mean()),
         "reconstruction.ssim": float(ssim(filled, whole).mean()),
     }
+
+
+def _mean_of_seen(whole: Tensor, hidden: Tensor) -> Tensor:
+    """Each image's mean colour over the pixels that are not hidden, as (n, 3, h, w)."""
+    seen = ~hidden
+    mean = (whole * seen).sum(dim=(2, 3), keepdim=True) / seen.sum(dim=(2, 3), keepdim=True).clamp_min(1)
+    return mean.expand_as(whole)
+
+
+def _removed(error: Tensor, trivial: Tensor) -> float:
+    return float((1 - error / trivial.clamp_min(1e-6)).clamp(0, 1))
 
 
 def _score(scheme: HeadScheme, answer: Answer, targets: Targets) -> float:

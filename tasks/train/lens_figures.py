@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 from scipy.ndimage import binary_dilation
 
 from galaxy_models.inputs import InputSpec
@@ -63,16 +63,15 @@ def lens_sheet(
             picture = frame(outline(picture, mask, MASK_COLOUR), [corner - top for corner in boxes[0][:4]], BOX_COLOUR)
         pictures.append(picture)
         captions.append(f"{answers.score[place]:.2f} {'lens' if positive[place] else 'no lens'}")
-    pieces = range(0, len(pictures), COLUMNS)
-    return save_grid(
-        path, [pictures[i : i + COLUMNS] for i in pieces], captions=[captions[i : i + COLUMNS] for i in pieces], title=title
-    )
+    starts = range(0, len(pictures), COLUMNS)
+    rows = [pictures[i : i + COLUMNS] for i in starts]
+    return save_grid(path, rows, captions=[captions[i : i + COLUMNS] for i in starts], title=title)
 
 
 def purity_curve(path: Path, positive: NDArray[np.bool_], scores: NDArray[np.float64], title: str) -> Path:
     """Purity and completeness of the first N of the list, for every N."""
     lengths = np.arange(1, len(positive) + 1)
-    curves = {
+    curves: dict[str, tuple[ArrayLike, ArrayLike]] = {
         "purity": (lengths, [precision_at(positive, scores, int(n)) for n in lengths]),
         "completeness": (lengths, [completeness_at(positive, scores, int(n)) for n in lengths]),
         "purity of a random list": (lengths, np.full(len(lengths), positive.mean())),

@@ -22,8 +22,9 @@ LOOK_STAMPS = 60
 UNKNOWN_SCALE_FWHM = 1.2
 """Where no pixel scale is known, the PSF is taken to be this wide, arcsec, as in ground-based surveys."""
 
-REAL_SHARE = 0.5
-"""Of the images with a lens in a batch, those that are the table's own; the others have an injected arc."""
+REAL_SHARE = {True: 0.5, False: 0.25}
+"""Of the images with a lens in a batch, those that are the table's own, by whether their boxes are known; the others
+have an injected arc. Without boxes a real lens teaches nothing about where the arc is."""
 
 REDDEST_SHARE = 0.5
 """Lenses are massive old galaxies: of the stamps without a lens, this share with the reddest middles get arcs."""
@@ -67,10 +68,13 @@ class LensScenes:
         self.other_rows, self.other_stamps = others
         self.arcs, self.seed = arcs, seed
         rgb = np.concatenate([self._rgb(stamp[None]) for stamp in self.other_stamps])
-        self.look: SurveyLook = survey_look(rgb[:LOOK_STAMPS])
+        # Fluxes with a known PSF need no measuring.
+        known = units == "nanomaggy" and bool(table.psf_fwhm) and bool(np.isfinite(table.pixel_scale))
+        self.look: SurveyLook | None = None if known else survey_look(rgb[:LOOK_STAMPS])
         self.hosts = reddest(rgb, REDDEST_SHARE)
-        scale = table.pixel_scale
-        self.pixel_scale = scale if np.isfinite(scale) else UNKNOWN_SCALE_FWHM / self.look.psf_fwhm
+        self.pixel_scale = table.pixel_scale
+        if self.look is not None and not np.isfinite(table.pixel_scale):
+            self.pixel_scale = UNKNOWN_SCALE_FWHM / self.look.psf_fwhm
         self._arc = lru_cache(maxsize=256)(self._draw_arc)
 
     def real(self, place: int) -> Scene:
@@ -94,6 +98,7 @@ class LensScenes:
         if self.units == "nanomaggy":
             made: Injected = inject_flux(stamp, arc)
         else:
+            assert self.look is not None  # always measured on pictures
             peak = self.look.peaks[generator.integers(len(self.look.peaks))]
             made = inject_display(stamp, arc[0], peak)
         return Scene(made.image, made.mask, boxed=True, lens=True)
@@ -102,9 +107,15 @@ class LensScenes:
         """A scene with or without a lens."""
         if not lens:
             return self.other(int(generator.integers(len(self.other_stamps))))
-        if generator.uniform() < REAL_SHARE:
+        if generator.uniform() < REAL_SHARE[self.table.masks is not None]:
             return self.real(int(generator.integers(len(self.lens_stamps))))
         return self.injected(generator)
+
+    def psf_fwhm(self, band: str) -> float:
+        """Arcsec: what the catalogue says of the band, or what was measured on the pictures."""
+        if self.look is None:
+            return self.table.psf_fwhm[band]
+        return self.table.psf_fwhm.get(band, self.look.psf_fwhm * self.pixel_scale)
 
     def _draw_arc(self, index: int) -> NDArray[np.float32]:
         """(C, H, W) nanomaggies for flux stamps; (1, H, W) of any unit for pictures."""
@@ -112,14 +123,15 @@ class LensScenes:
         size = int(self.other_stamps.shape[-1])
         ellipticity, angle = 0.3 * generator.beta(2, 3), generator.uniform(0, 2 * np.pi)
         shape = (float(ellipticity * np.cos(angle)), float(ellipticity * np.sin(angle)))
-        measured = self.look.psf_fwhm * self.pixel_scale
+        bands: tuple[str, ...]
+        radius: float | None = None
         if self.units == "nanomaggy":
             bands = self.inputs.bands
-            widths, radius = [self.table.psf_fwhm.get(band, measured) for band in bands], None
+            widths = [self.psf_fwhm(band) for band in bands]
         else:
             # Found in pictures by people: from rings just resolved up to arcs around groups of galaxies.
-            bands, widths = ("g",), [measured]
-            largest = max(1.5, min(6.0, 0.4 * self.inputs.crop * self.pixel_scale))
+            bands, widths = ("g",), [self.psf_fwhm("")]
+            largest = max(1.5, min(6.0, 0.35 * self.inputs.crop * self.pixel_scale))
             radius = float(np.exp(generator.uniform(np.log(1.2), np.log(largest))))
         return lensed_arc(
             generator,
@@ -134,7 +146,7 @@ class LensScenes:
     def _raw(self, stamp: NDArray[Any]) -> NDArray[np.float32]:
         """Nanomaggies, or RGB in 0..1, as float32."""
         values = stamp.astype(np.float32)
-        return values / 255 if stamp.dtype == np.uint8 else values
+        return np.asarray(values / 255 if stamp.dtype == np.uint8 else values, dtype=np.float32)
 
     def _rgb(self, stamps: NDArray[Any]) -> NDArray[np.float32]:
         tensor = torch.from_numpy(np.ascontiguousarray(stamps))

@@ -44,7 +44,9 @@ def ask(finder: LensFinder, inputs: InputSpec, units: str, stamps: NDArray[np.ge
     """Answers for raw stamps (N, C, H, W)."""
     device = next(finder.parameters()).device
     finder.eval()
-    scores, boxes, masks = [], [], []
+    scores: list[NDArray[np.float32]] = []
+    boxes: list[list[list[float]]] = []
+    masks: list[NDArray[np.bool_]] = []
     for start in range(0, len(stamps), BATCH):
         batch = torch.from_numpy(np.ascontiguousarray(stamps[start : start + BATCH])).to(device)
         rgb = inputs.to_network(batch, units)
@@ -86,7 +88,7 @@ def control_metrics(
     """Cross-fitted logistic probes over all of a table's stamps, whole groups held out.
 
     `background_only_auc` knows only the frame of empty sky and must be near 0.5, or the finder may tell surveys apart
-    instead of lenses; `pretrained_features_crossfit_auc` knows the pre-trained encoder's features, and is what the finder has to beat.
+    instead of lenses; `pretrained_features_crossfit_auc` knows the features of the encoder before this training.
     """
     return {
         f"{name}.background_only_auc": grouped_probe_auc(border_statistics(rgb), positive, groups),
@@ -98,7 +100,7 @@ def detection_metrics(name: str, answers: Answers, scenes: Sequence[Scene], inpu
     """Box and mask metrics on scenes whose arcs are known.
 
     `box_ap50` counts every detection, on scenes without an arc too; `box_recall50` is the share of arcs that some box
-    covers; `mask_iou` is the mean over arcs of the overlap of the best box's mask with the visible arc, 0 if none is found.
+    covers; `mask_iou` is the mean over arcs of the overlap of the best box's mask with the visible arc, 0 without a box.
     """
     top = (inputs.stamp_size - inputs.crop) // 2
     truth: list[list[list[float]]] = []

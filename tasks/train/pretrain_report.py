@@ -16,7 +16,7 @@ from torch.nn import functional
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.masking import fill_hidden, masked_errors, random_masks, show_hidden
-from galaxy_models.metrics import knn_precision, mean_interval, nearest
+from galaxy_models.metrics import balanced_accuracy, knn_precision, linear_probe, mean_interval, nearest
 from galaxy_models.training import History, step_seed
 from infra.errors import GalaxyError
 from infra.profile import PretrainSettings
@@ -92,10 +92,10 @@ class PretrainReport:
 
     @torch.inference_mode()
     def neighbours(self, network: GalaxyLVM, untrained: GalaxyLVM) -> None:
-        """Precision of the nearest neighbours, test stamps among train stamps of each table that feeds `neighbours`.
+        """What the frozen embedding knows of each table that feeds `neighbours`; train stamps teach, test stamps ask.
 
-        Beside the trained network's figure stand those of the same network untrained, of the pictures themselves
-        at 16 x 16 pixels, and of chance.
+        Precision of the nearest neighbours, and balanced accuracy of a linear probe. Beside the trained network's
+        figures stand those of the same network untrained, of the pictures themselves at 16 x 16 pixels, and chance.
         """
         for label in self.survey.tables("neighbours"):
             if label.kind != "classes":
@@ -146,6 +146,8 @@ class PretrainReport:
             vectors = self._vectors(gallery, embed), self._vectors(queries, embed)
             hits = knn_precision(vectors[1], codes[queries], vectors[0], codes[gallery], NEIGHBOURS)
             self.metrics[f"{name}{suffix}"] = float(hits.mean())
+            probed = linear_probe(vectors[1], vectors[0], codes[gallery])
+            self.metrics[f"{label.name}.linear_probe{suffix}"] = balanced_accuracy(codes[queries], probed)
             if not suffix:
                 low, high = mean_interval(hits, seed=self.settings.seed)
                 self.metrics.update({f"{name}_low": low, f"{name}_high": high})
@@ -183,7 +185,8 @@ class PretrainReport:
         """The masks of the evaluation's batch `number`: the same for every network of these settings."""
         generator = torch.Generator().manual_seed(step_seed(self.settings.seed, 1_000_000_000 + number))
         patch, fraction = self.settings.mask_patch, self.settings.mask_fraction
-        return random_masks(len(rgb), *rgb.shape[2:], patch, fraction, generator).to(rgb.device)
+        count, _, height, width = rgb.shape
+        return random_masks(count, height, width, patch, fraction, generator).to(rgb.device)
 
     def _ids(self, rows: Rows) -> NDArray[np.object_]:
         return self.prepared.table["object_id"].to_numpy(object)[rows]
@@ -236,9 +239,9 @@ class PretrainReport:
         # a component's sign is arbitrary; the largest weight is made positive
         axes = axes[:2] * np.sign(axes[:2][np.arange(2), np.abs(axes[:2]).argmax(axis=1)])[:, None]
         share = spread[:2] ** 2 / max(float((spread**2).sum()), 1e-12)
-        labels = [f"principal component {i + 1} ({share[i]:.0%} of the variance)" for i in range(2)]
+        first, second = (f"principal component {i + 1} ({share[i]:.0%} of the variance)" for i in range(2))
         path = self.folder / f"embedding_{label.name}.png"
-        self._keep(save_scatter(path, centred @ axes.T, names.tolist(), *labels, f"{label.name}, test stamps"))
+        self._keep(save_scatter(path, centred @ axes.T, names.tolist(), first, second, f"{label.name}, test stamps"))
 
     def _keep(self, path: Path) -> None:
         self.figures.append(path)

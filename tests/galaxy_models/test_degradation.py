@@ -83,6 +83,20 @@ def test_widths_add_in_quadrature_band_by_band() -> None:
         assert float(blurred[0, band].sum()) == pytest.approx(1e6, rel=1e-4)
 
 
+def test_severity_scales_seeing_and_noise() -> None:
+    star = torch.zeros(1, 3, 97, 97)
+    star[:, :, 48, 48] = 1e6
+    nothing = torch.zeros(1, 3)
+    mild, severe = (degrade_flux(star, BANDS, generator(3), seeing=nothing, severity=s) for s in (1.0, 2.0))
+    for band in range(3):
+        core_of_mild, core_of_severe = mild[0, band, 48, 48], severe[0, band, 48, 48]
+        assert float(core_of_mild / core_of_severe) == pytest.approx(4, rel=0.05), (
+            "twice the width, a quarter of the peak"
+        )
+        corners = [float(image[0, band, :8].std()) for image in (mild, severe)]
+        assert corners[1] == pytest.approx(2 * corners[0], rel=1e-2)
+
+
 def test_an_image_worse_than_the_draw_is_left_as_it_is() -> None:
     flux = torch.rand(2, 3, 33, 33, generator=generator())
     poor = torch.full((2, 3), 20.0)

@@ -37,13 +37,13 @@ def test_row_0_is_the_top() -> None:
 
 
 def test_a_quarter_turn_of_the_drawing_is_a_quarter_turn_of_the_picture() -> None:
-    drawing = d.arm(0.3, 0.3) + [d.Area((0.4, 0.1), (0.3, 0.1), angle=0.5)]
+    drawing = [*d.arm(0.3, 0.3), d.Area((0.4, 0.1), (0.3, 0.1), angle=0.5)]
     turned = d.render(d.placed(drawing, angle=np.pi / 2), SIZE)
     assert np.allclose(turned, np.rot90(d.render(drawing, SIZE)), atol=1e-4)
 
 
 def test_a_mirrored_drawing_is_the_mirrored_picture() -> None:
-    drawing = d.arm(0.3, 0.3) + [d.Area((0.4, 0.1), (0.3, 0.1), angle=0.5)]
+    drawing = [*d.arm(0.3, 0.3), d.Area((0.4, 0.1), (0.3, 0.1), angle=0.5)]
     assert np.allclose(d.render(d.placed(drawing, mirror=True), SIZE), d.render(drawing, SIZE)[:, ::-1], atol=1e-4)
 
 

@@ -104,6 +104,17 @@ def test_knn_precision_is_the_share_of_like_neighbours() -> None:
     assert metrics.knn_precision([[1, 0]], [0], gallery, codes, count=4).tolist() == [0.5]
 
 
+def test_linear_probe_finds_a_direction_whatever_its_scale_and_the_size_of_the_classes() -> None:
+    generator = np.random.default_rng(0)
+    codes = np.repeat([0, 1, 2], [500, 40, 40])
+    centres = np.array([[0.0, 0, 0], [3, 0, 0], [0, 3e-3, 0]])
+    spread = np.array([1.0, 1e-3, 1e3])
+    vectors = centres[codes] + generator.normal(size=(580, 3)) * spread
+    asked = centres[[0, 1, 2]].repeat(200, axis=0) + generator.normal(size=(600, 3)) * spread
+    found = metrics.linear_probe(asked, vectors, codes)
+    assert metrics.balanced_accuracy(np.repeat([0, 1, 2], 200), found) > 0.8
+
+
 def test_bootstrap_interval_is_repeatable_and_covers_the_standard_error() -> None:
     values = np.random.default_rng(0).normal(3, 2, 400)
     low, high = metrics.mean_interval(values, seed=1)

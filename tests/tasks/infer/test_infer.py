@@ -22,7 +22,7 @@ def red(prepared) -> np.ndarray:
 
 def test_every_row_of_the_dataset_is_in_the_catalogue_in_its_order(run, prepared):
     result = run()
-    table = read_predictions(Path(result["catalogue"]))
+    table = read_predictions(Path(result["catalogue"]).parent)
     assert table["object_id"].tolist() == prepared.dataset.catalog["object_id"].tolist()
     assert table["row"].tolist() == list(range(40))
     valid = table["refused"].isna().to_numpy()
@@ -37,7 +37,7 @@ def test_every_row_of_the_dataset_is_in_the_catalogue_in_its_order(run, prepared
 
 
 def test_embeddings_lie_beside_row_for_row(run, prepared):
-    folder = Path(run()["catalogue"])
+    folder = Path(run()["catalogue"]).parent
     embeddings = np.load(folder / "embeddings.npy")
     assert (embeddings.shape, embeddings.dtype) == ((40, 6), np.float16)
     np.testing.assert_allclose(embeddings[5, 0], red(prepared)[5], rtol=2e-3)
@@ -47,8 +47,8 @@ def test_embeddings_lie_beside_row_for_row(run, prepared):
 
 def test_fits_table_is_readable_with_units_and_without_objects(run):
     result = run()
-    table = Table.read(Path(result["catalogue"]) / "predictions.fits")
-    frame = read_predictions(Path(result["catalogue"]))
+    table = Table.read(Path(result["catalogue"]).parent / "predictions.fits")
+    frame = read_predictions(Path(result["catalogue"]).parent)
     assert len(table) == 40
     assert all(table[name].dtype.kind != "O" for name in table.colnames)
     assert str(table["ra"].unit) == "deg" and str(table["half_light_radius"].unit) == "arcsec"
@@ -79,7 +79,7 @@ def test_killed_and_started_again_it_asks_only_for_what_is_missing(run, prepared
     assert prepared.dataset.read == [0, 1, 2]
     assert again["digest"] == undisturbed["digest"]
     pd.testing.assert_frame_equal(
-        read_predictions(Path(again["catalogue"])), read_predictions(Path(undisturbed["catalogue"]))
+        read_predictions(Path(again["catalogue"]).parent), read_predictions(Path(undisturbed["catalogue"]).parent)
     )
     assert run("disturbed") == again
     assert prepared.dataset.read == [0, 1, 2]
@@ -94,7 +94,7 @@ def test_digest_follows_content_and_versions(run, prepared):
 
 def test_stamp_that_one_model_refuses_keeps_the_answers_of_the_others(run, lens_finder_that_needs_the_scale):
     result = run(galaxy_lens_finder=lens_finder_that_needs_the_scale)
-    table = read_predictions(Path(result["catalogue"]))
+    table = read_predictions(Path(result["catalogue"]).parent)
     assert result["rows"] == 38
     unknown = (table["pixel_scale"].isna() & table["refused"].isna()).to_numpy()
     assert table.loc[unknown, "lens_score"].isna().all() and table.loc[unknown, "p_spiral"].notna().all()
@@ -104,7 +104,7 @@ def test_stamp_that_one_model_refuses_keeps_the_answers_of_the_others(run, lens_
 
 def test_proof_accounts_for_every_row_and_file(run):
     result = run()
-    folder = Path(result["catalogue"])
+    folder = Path(result["catalogue"]).parent
     proof = json.loads((folder / "proof.json").read_text())
     assert proof["rows_in"] == proof["rows_out"] + sum(proof["refused"].values()) == 40
     assert proof["models"] == result["models"]
@@ -131,11 +131,11 @@ def test_shard_without_a_stamp_keeps_its_rows(run, prepared):
     prepared.dataset.catalog.loc[empty, "state"] = prepared.table.loc[empty, "state"] = "no_coverage"
     prepared.table.loc[empty, "usable"] = False
     result = run()
-    table = read_predictions(Path(result["catalogue"]))
+    table = read_predictions(Path(result["catalogue"]).parent)
     assert result["refused"] == {"image is cut short": 1, "no_coverage": 16}
     assert len(table) == 40
     assert table.loc[empty, "p_spiral"].isna().all()
-    assert np.isnan(np.load(Path(result["catalogue"]) / "embeddings.npy")[16:32]).all()
+    assert np.isnan(np.load(Path(result["catalogue"]).parent / "embeddings.npy")[16:32]).all()
 
 
 def test_full_disk_says_what_is_kept(run, monkeypatch):

@@ -80,6 +80,11 @@ def test_area_under_the_curve():
     assert statistic_of("gz2_class.accuracy") == "mean"
 
 
+def test_rows_stay_with_their_objects():
+    table = evaluation(["b", "a"], ["x", "y"], [0.0, 1.0], rows=[7, 3])
+    assert table[["object_id", "label", "score", "row"]].values.tolist() == [["a", "y", 1.0, 3], ["b", "x", 0.0, 7]]
+
+
 def test_gallery_is_not_judged():
     """Objects that others are compared with have no score of their own, but are part of the question."""
     gallery = pd.DataFrame({"object_id": ["z-1"], "label": ["spiral"], "score": [np.nan], "role": ["gallery"]})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pandas as pd
 import pytest
 import torch
 
+from galaxy_models import align_objective
 from galaxy_models.align import GalaxAlign
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputSpec
@@ -102,6 +104,14 @@ def survey_of(classes: tuple[str, ...] = CLASSES) -> SurveyDefinition:
     )
 
 
+@pytest.fixture(scope="module", autouse=True)
+def few_classes() -> Iterator[None]:
+    """Symbols and texts of a few classes only are drawn together: the others cost time and add nothing here."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(align_objective, "known_symbols", lambda: [*CLASSES, "ring", "spiral"])
+        yield
+
+
 @pytest.fixture(scope="module")
 def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("lvm")
@@ -113,7 +123,9 @@ def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def context_of(folder: Path, pretrained: Path, progress: Any = silent, record: Any = None, **settings: Any) -> StageContext:
+def context_of(
+    folder: Path, pretrained: Path, progress: Any = silent, record: Any = None, **settings: Any
+) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {
         "stage1_steps": STAGE_1, "stage2_steps": STAGE_2, "batch_size": 16, "checkpoint_steps": 10,
@@ -156,7 +168,8 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> t
 
 def test_it_learns_what_the_labels_teach(undisturbed) -> None:
     metrics = undisturbed[0]["metrics"]
-    assert metrics["shape.accuracy"] > 0.85
+    for name in ("accuracy", "text_accuracy", "symbol_accuracy"):
+        assert metrics[f"shape.{name}"] > 0.85, name
     assert metrics["shape.accuracy.low"] <= metrics["shape.accuracy"] <= metrics["shape.accuracy.high"]
     assert metrics["shape.similarity_map"] > metrics["shape.similarity_chance"] + 0.2
     assert metrics["shape.test_stamps"] == 40
@@ -212,12 +225,11 @@ def test_both_stages_are_recorded_one_after_the_other(undisturbed) -> None:
     assert max(second) == STAGE_1 + STAGE_2 - 1
 
 
-@pytest.mark.parametrize("stop_at", [11, 25])
 def test_a_killed_run_ends_with_the_same_weights(
-    tmp_path: Path, pretrained: Path, prepared: FakePrepared, undisturbed, stop_at: int
+    tmp_path: Path, pretrained: Path, prepared: FakePrepared, undisturbed
 ) -> None:
     def stop(done: int, total: int, note: str = "") -> None:
-        if "stage" in note and done == stop_at:
+        if done == STAGE_1 + 13 and total == STAGE_1 + STAGE_2:  # in stage 2, between two checkpoints
             raise KeyboardInterrupt
 
     with pytest.raises((KeyboardInterrupt, SystemExit)):
@@ -270,13 +282,16 @@ def test_the_mixture_takes_the_modality_that_validation_trusts(tmp_path: Path) -
     torch.manual_seed(0)
     network = stage._network(AlignSettings(embedding_size=8), GalaxyLVM(TINY), [shape])
     codes = torch.from_numpy(shape.codes[shape.places("validation")])
+    codes = torch.where(torch.arange(len(codes)) % 7 == 0, 1 - codes, codes)  # some are mistaken for the other
     embedding = torch.eye(8)[codes]
-    network.text_prototypes.copy_(torch.eye(8)[[1, 0]])  # words are wrong, symbols right
+    embedding[:, 2:4] = torch.randn(len(codes), 2, generator=torch.Generator().manual_seed(0))
     network.symbol_prototypes.copy_(torch.eye(8)[[0, 1]])
-    assert stage.choose_mixture(network, shape, embedding)["text_share"] == 0.0
+    network.text_prototypes.copy_(torch.eye(8)[[2, 3]])  # words answer at random
+    trusted = stage.choose_mixture(network, shape, embedding)["text_share"]
     network.text_prototypes, network.symbol_prototypes = network.symbol_prototypes, network.text_prototypes
-    assert stage.choose_mixture(network, shape, embedding)["text_share"] == 1.0
-    assert float(network.text_share[0]) == 1.0
+    assert trusted < 0.25
+    assert stage.choose_mixture(network, shape, embedding)["text_share"] > 0.75
+    assert float(network.text_share[0]) > 0.75
 
 
 def test_similarity_search_is_perfect_for_separate_classes_and_chance_for_none() -> None:
