@@ -127,7 +127,8 @@ class MultiTaskNetwork(nn.Module):
         -------
         Tensor
             (N, D) float32. Fine maps tell of arms and edges, which are gone from the last one; the spread tells how
-            light is spread out. On a thousand galaxies this learns more than the last map's mean alone.
+            light is spread out. Chosen after one short trial against the last map's mean alone, with one seed: a
+            better macro AUC on Galaxy Zoo 2, but by little more than the scatter of so few test galaxies.
         """
         parts = []
         for features in self.lvm.encode(rgb):

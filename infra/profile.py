@@ -69,7 +69,7 @@ class PretrainSettings(TrainingSettings):
 
 
 REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.5, "reconstruction": 0.7}
-"""About the best that the tasks reach on pictures of 64 pixels; noise, of pixels and of labels, forbids more."""
+"""Set by hand, above what short trials on pictures of 64 pixels reached; no measured limits of the tasks."""
 
 
 class FinetuneSettings(TrainingSettings):

@@ -26,8 +26,8 @@ LEAST_PEAK = 8.0
 """`blank`: no source in the centre with such a peak, in sigmas, and none as bright elsewhere."""
 
 STAR_FALLOFF = 1.85
-"""`star`: the profile falls as steeply as a point source's (see `measure_profile`): theirs is 1.65 for a Gaussian and 1.84
-for a Moffat profile with beta 3; in pictures most lie between 1.5 and 1.8, and galaxies begin above."""
+"""`star`: the profile falls as steeply as a point source's (see `measure_profile`): theirs is 1.65 for a Gaussian and
+1.84 for a Moffat profile with beta 3; in pictures most lie between 1.5 and 1.8, and galaxies begin above."""
 
 STAR_ELONGATION = 1.5
 """`star`: and is not longer than that; two blended stars pass, an edge-on galaxy does not."""

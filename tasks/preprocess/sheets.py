@@ -119,7 +119,7 @@ def _flagged(prepared: PreparedDataset, name: str, path: Path) -> Path:
     """Random flagged stamps of every source, with the measures that did it."""
     table = prepared.table
     rows, captions, titles = [], [], []
-    for seed, source in enumerate(sorted(table["source"].unique())):
+    for seed, source in enumerate(sorted(map(str, table["source"].unique()))):
         stamps = table[table["source"] == source]
         mask = (table["source"] == source) & table[f"flag_{name}"]
         chosen = _choose(prepared, mask, 2 * COLUMNS, seed)
@@ -145,12 +145,10 @@ def _histograms(table: pd.DataFrame, path: Path) -> Path:
             if name == "snr"
             else np.linspace(low, max(high, low + 1e-6), 50)
         )
-        for index, source in enumerate(sorted(table["source"].unique())):
+        for index, source in enumerate(sorted(map(str, table["source"].unique()))):
             values = known[table.loc[known.index, "source"] == source]
             weights = np.full(len(values), 1 / max(len(values), 1))
-            axes.hist(
-                values, bins, weights=weights, histtype="step", color=f"C{index}", label=source.replace("_", " ")
-            )
+            axes.hist(values, bins, weights=weights, histtype="step", color=f"C{index}", label=source.replace("_", " "))
         if name == "snr":
             axes.set_xscale("log")
         axes.set_xlabel(name.replace("_", " "))

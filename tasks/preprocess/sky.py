@@ -97,13 +97,17 @@ def border_of(boxes: np.ndarray) -> np.ndarray:
 def scatter(boxes: np.ndarray, least: float = 0.0) -> np.ndarray:
     """(...) standard deviation of the pixels of each box (..., b * b), clipped at 3 sigma of the MAD, at least `least`.
 
-    The MAD alone comes in steps where pixels are whole numbers; it only says what to clip.
+    The MAD alone comes in steps where pixels are whole numbers; it only says what to clip. The result is
+    scaled so that its median over boxes of Gaussian noise is right for boxes of few pixels too: a sample's
+    variance has a chi-squared distribution, whose median is (1 - 2 / 9k)^3 of its mean (Wilson & Hilferty 1931).
     """
     away = np.abs(boxes - np.median(boxes, axis=-1, keepdims=True))
     limit = 3 * np.maximum(SIGMA_OF_MAD * np.median(away, axis=-1, keepdims=True), least)
     kept = away <= limit
     variance = (away**2 * kept).sum(axis=-1) / kept.sum(axis=-1)
-    return np.maximum(np.sqrt(variance) / CLIPPED_SIGMA, least)
+    freedom = boxes.shape[-1] - 1
+    of_median = freedom / (freedom + 1) * (1 - 2 / (9 * freedom)) ** 3
+    return np.asarray(np.maximum(np.sqrt(variance / of_median) / CLIPPED_SIGMA, least))
 
 
 def _lower_level(medians: np.ndarray, noise: np.ndarray) -> np.ndarray:

@@ -110,7 +110,8 @@ def test_killed_and_run_again_it_carries_on(done, tiny_sky, tmp_path, monkeypatc
 
 
 def test_the_digest_tells_another_quality_or_split(done, tiny_sky, tmp_path):
-    strict = preprocess(tiny_sky.context(tmp_path / "strict", minimum_snr=200.0, flags=["faint"]))
+    middle = float(PreparedDataset.open(done["prepared"]).table["snr"].median())
+    strict = preprocess(tiny_sky.context(tmp_path / "strict", minimum_snr=middle, flags=["faint"]))
     assert strict["digest"] != done["digest"]
     assert 0 < strict["flags"]["faint"] < 88
     assert sum(strict["splits"].values()) == 88 - strict["flags"]["faint"]
