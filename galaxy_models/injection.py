@@ -22,6 +22,9 @@ VISIBLE_SIGMA = 2.0
 VISIBLE_SHARE = 0.2
 """... and at least this share of the arc's peak."""
 
+HIDING_SHARE = 0.05
+"""A galaxy's own light and structure hide an arc as noise of this share of it would."""
+
 LEAST_PART = 0.15
 """A part of the arc, such as the counter-image, belongs to it if it has this share of the largest part's area."""
 
@@ -90,7 +93,8 @@ def inject_flux(stamp: Stamp, arc: Stamp) -> Injected:
         (C, H, W) in nanomaggies: a galaxy with its noise, and an arc without any.
     """
     noise = np.maximum(border_noise(stamp), 1e-6)[:, None, None]
-    significance = np.sqrt(np.sum((np.maximum(arc, 0) / noise) ** 2, axis=0))
+    hiding = np.hypot(noise, HIDING_SHARE * np.maximum(stamp, 0))
+    significance = np.sqrt(np.sum((np.maximum(arc, 0) / hiding) ** 2, axis=0))
     peak = float(significance.max())
     brighter = max(1.0, LEAST_PEAK_SIGMA / peak) if peak > 0 else 1.0
     return Injected((stamp + brighter * arc).astype(np.float32), _visible(brighter * significance, 1.0))

@@ -64,6 +64,8 @@ class GalaxyLVM(nn.Module):
     ----------
     channels
         Channels of the four encoder maps.
+    embedding_size
+        Dimensions of `embed`.
     """
 
     def __init__(self, configuration: LvmConfiguration, preset: str = "") -> None:
@@ -72,6 +74,7 @@ class GalaxyLVM(nn.Module):
         self.preset = preset
         first = configuration.channels
         self.channels: tuple[int, ...] = tuple(first * 2**stage for stage in range(4))
+        self.embedding_size = self.channels[1] + self.channels[2]
         # RGB is standardised inside; pre-training measures the numbers and they travel with the weights
         self.register_buffer("rgb_mean", torch.zeros(3))
         self.register_buffer("rgb_spread", torch.ones(3))
@@ -126,23 +129,23 @@ class GalaxyLVM(nn.Module):
         return [features.permute(0, 3, 1, 2) for features in maps]
 
     def embed(self, rgb: Tensor) -> Tensor:
-        """(N, 3, h, w) to (N, D): the mean of the last map, D = `channels[-1]`."""
-        return self.encode(rgb)[-1].mean(dim=(2, 3))
+        """(N, 3, h, w) to (N, `embedding_size`): how strongly each feature of strides 8 and 16 varies over the stamp.
+
+        The standard deviation over positions does not care where a galaxy's arm lies or how it is turned. The last map
+        is left out: the skips let the decoder do without it, so that pre-training alone leaves it the poorest.
+        """
+        maps = self._encode(*self._prepare(rgb, None))
+        spreads = [features.float().flatten(1, 2).std(dim=1, correction=0) for features in maps[1:3]]
+        return torch.cat(spreads, dim=1)
 
     def forward(self, rgb: Tensor, hidden: Tensor | None = None) -> Tensor:
         """(N, 3, h, w) in 0..1 to its reconstruction (N, 3, h, w); see `encode` for `hidden`. Not clipped to 0..1."""
-        return self.paint_and_embed(rgb, hidden)[0]
-
-    def paint_and_embed(self, rgb: Tensor, hidden: Tensor | None = None) -> tuple[Tensor, Tensor]:
-        """What `forward` and `embed` give, in one pass."""
         height, width = rgb.shape[-2:]
         image, hidden = self._prepare(rgb, hidden)
-        maps = self._encode(image, hidden)
-        decoded = self._decode(maps).float()
+        decoded = self._decode(self._encode(image, hidden)).float()
         top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
         decoded = decoded[..., top : top + height, left : left + width]
-        painted = decoded * _per_channel(self.rgb_spread) + _per_channel(self.rgb_mean)
-        return painted, maps[3].mean(dim=(1, 2))
+        return decoded * _per_channel(self.rgb_spread) + _per_channel(self.rgb_mean)
 
     def set_rgb_statistics(self, mean: Tensor, spread: Tensor) -> None:
         """Set what RGB is standardised with: mean and standard deviation of each channel over the train stamps."""

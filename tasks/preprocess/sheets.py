@@ -126,7 +126,8 @@ def _flagged(prepared: PreparedDataset, name: str, path: Path) -> Path:
         for start in range(0, len(chosen), COLUMNS):
             part = chosen[start : start + COLUMNS]
             rows.append(list(_pictures(prepared, part)))
-            captions.append([" ".join(f"{table.at[row, measure]:.2g}" for measure in REASONS[name]) for row in part])
+            values = table.loc[part, list(REASONS[name])].to_numpy(float)
+            captions.append([" ".join(f"{value:.2g}" for value in line) for line in values])
             share = mask.sum() / max((stamps["state"] == "valid").sum(), 1)
             titles.append(f"{source.replace('_', ' ')}\n{share:.1%}" if start == 0 else "")
     measures = ", ".join(measure.replace("_", " ") for measure in REASONS[name])

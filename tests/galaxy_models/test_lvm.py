@@ -115,7 +115,7 @@ def test_pyramid_has_strides_4_to_32_and_the_output_the_input_size(tiny: GalaxyL
     with torch.no_grad():
         shapes = [tuple(features.shape) for features in tiny.encode(image)]
         assert tiny(image).shape == image.shape
-        assert tiny.embed(image).shape == (1, 64)
+        assert tiny.embed(image).shape == (1, tiny.embedding_size)
     assert shapes == [(1, c, padded // s, padded // s) for c, s in zip(tiny.channels, (4, 8, 16, 32), strict=True)]
 
 
@@ -127,6 +127,16 @@ def test_hidden_pixels_do_not_change_the_answer(tiny: GalaxyLVM) -> None:
     with torch.no_grad():
         assert torch.equal(tiny(image, hidden), tiny(other, hidden))
         assert not torch.equal(tiny(image), tiny(other))
+
+
+def test_embedding_is_the_spread_of_features_over_the_stamp(tiny: GalaxyLVM) -> None:
+    image = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        maps, embedding = tiny.encode(image), tiny.embed(image)
+    assert embedding.shape == (2, 16 + 32)
+    torch.testing.assert_close(embedding[:, :16], maps[1].flatten(2).std(dim=2, correction=0))
+    torch.testing.assert_close(embedding[:, 16:], maps[2].flatten(2).std(dim=2, correction=0))
+    assert build_lvm("nano").embedding_size >= 128
 
 
 def test_dual_upsampling_is_sunets_formula() -> None:
@@ -156,7 +166,7 @@ def test_saved_model_answers_the_same(tiny: GalaxyLVM, tmp_path) -> None:
     _, loaded = load_network(tmp_path)
     image = torch.rand(3, 3, 64, 64)
     columns = loaded.eval().predict_columns(image)
-    assert list(columns) == ["embedding"] and columns["embedding"].shape == (3, 64)
+    assert list(columns) == ["embedding"] and columns["embedding"].shape == (3, tiny.embedding_size)
     assert (columns["embedding"] == tiny.predict_columns(image)["embedding"]).all()
 
 

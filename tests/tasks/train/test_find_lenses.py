@@ -71,7 +71,7 @@ def store(folder: Path, units: str, lenses: int = COUNT) -> tuple[Path, str]:
             "object_id": [f"drawn-{i:03d}" for i in numbers],
             "source": "drawn",
             "pixel_scale": 0.262,
-            "mask.arc": [pack_mask(arc_of(i) > 0.3) if known else None for i, known in zip(numbers, is_lens, strict=True)],
+            "mask.arc": [pack_mask(arc_of(i) > 0.3) if is_lens[i] else None for i in numbers],
             "grade.lens": np.where(is_lens, 3.0, np.where(numbers % LENS_EVERY == 0, 1.0, 0.3)).astype(np.float32),
             "label.kind": "smooth",
         }

@@ -54,7 +54,7 @@ def test_leaves_a_model_that_answers_by_its_card(trained: Trained, prepared: Pre
     predictor = load_predictor(Path(trained.result["model"]))
     stamps = prepared.dataset.read_rows([0, 1, 2]).astype(np.float32) / 255
     embedding = predictor.predict(stamps, "rgb", 0.25)["embedding"]
-    assert embedding.shape == (3, 192) and embedding.dtype == np.float32 and np.isfinite(embedding).all()
+    assert embedding.shape == (3, 144) and embedding.dtype == np.float32 and np.isfinite(embedding).all()
     card = predictor.card
     assert card.inputs.unknown_pixel_scale, "a quarter of the stamps has no known scale"
     assert card.inputs.pixel_scale[0] < 0.25 < card.inputs.pixel_scale[1]
