@@ -14,7 +14,7 @@ from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
 from tasks.track.gate import decide_and_promote
 from tasks.track.registry import register
-from tasks.track.runs import FlowRun, StageRun, find_survey_run, stage_run
+from tasks.track.runs import FlowRun, find_survey_run, stage_run
 from tasks.track.scores import asker
 
 Work = Callable[[StageContext], Mapping[str, Any]]
@@ -42,28 +42,24 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
             chain.settings, chain.survey, chain.profile, stage, folder.key, folder.path, parent=parent, flow=flow
         )
         with tracked as run:
-            made = dict(work(chain.context(stage, run.record)))
+            context = chain.context(stage, run.record)
+            if "preprocess" in context.upstream:
+                prepared = context.upstream["preprocess"]
+                run.log_dataset(str(prepared["prepared"]), str(prepared["digest"]))
+            made = dict(work(context))
             run.log_result(made)
             if stage in MODELS:
-                made["registered"] = _register(chain, stage, folder.key, made, run)
+                made["registered"] = _register(context, stage, folder.key, made, run.run_id)
         made |= {"folder": str(folder.path), "mlflow_run": run.run_id, "mlflow_page": run.url}
         folder.finish(made)
     return made
 
 
-def _register(chain: Chain, stage: str, key: str, made: Mapping[str, Any], run: StageRun) -> dict[str, str]:
-    name, settings = MODELS[stage], chain.settings
-    prepared = chain.result("preprocess")
-    assert prepared is not None, "a training stage has been done on it"
+def _register(context: StageContext, stage: str, key: str, made: Mapping[str, Any], run_id: str) -> dict[str, str]:
+    name, settings, prepared = MODELS[stage], context.settings, context.upstream["preprocess"]
     digest = str(prepared["digest"])
     version = register(
-        settings,
-        name,
-        made,
-        stage_key=key,
-        run_id=run.run_id,
-        survey=chain.survey.name,
-        dataset_digest=digest,
+        settings, name, made, stage_key=key, run_id=run_id, survey=context.survey.name, dataset_digest=digest
     )
     stamps = PreparedDataset.open(Path(prepared["prepared"])).dataset
     decision = decide_and_promote(
