@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from .metrics import auc, precision_at
+from .metrics import precision_at
 
 Floats = NDArray[np.float64]
 
@@ -82,14 +82,6 @@ def grouped_probe(features: ArrayLike, positive: ArrayLike, groups: Sequence[obj
         )
         scores[test] = probe.fit(table[train], labels[train]).decision_function(table[test])
     return scores
-
-
-def grouped_probe_auc(features: ArrayLike, positive: ArrayLike, groups: Sequence[object]) -> float:
-    """AUC of `grouped_probe`; NaN where there are too few groups for its folds."""
-    try:
-        return auc(positive, grouped_probe(features, positive, groups))
-    except ValueError:
-        return float("nan")
 
 
 def box_overlap(boxes: ArrayLike, others: ArrayLike) -> Floats:

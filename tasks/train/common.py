@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -78,6 +79,10 @@ def sample_stamps(prepared: PreparedDataset, rows: Rows, count: int, shards: int
     return torch.from_numpy(prepared.dataset.read_rows(np.concatenate(picked)))
 
 
+ANY_PIXEL_SCALE = (0.03, 1.0)
+"""From space telescopes to photographic plates, "/px."""
+
+
 def input_spec(
     survey: SurveyDefinition, table: pd.DataFrame, rows: Rows, crop: int, binning: int, resize: float = 0.0
 ) -> InputSpec:
@@ -104,14 +109,16 @@ def input_spec(
         raise GalaxyError(f"profile: `crop` {crop} is no multiple of `binning` {binning}; take 1, 2 or 4")
     scales = table["pixel_scale"].to_numpy(dtype=float)[rows]
     known = scales[np.isfinite(scales)]
-    span = (float(known.min()) / (1 + resize), float(known.max()) / (1 - resize)) if len(known) else (0.0, 0.0)
+    unknown = len(known) < len(scales)
+    # Pictures of unknown scale are framed to the galaxy: what learnt from them cannot hold anyone to a scale.
+    lowest, highest = ANY_PIXEL_SCALE if unknown else (float(known.min()), float(known.max()))
     return InputSpec(
         bands=_flux_bands(survey),
         stamp_size=survey.stamp_size,
         crop=crop,
         binning=binning,
-        pixel_scale=(round(span[0], 4), round(span[1], 4)),
-        unknown_pixel_scale=bool((~np.isfinite(scales)).any()),
+        pixel_scale=(math.floor(1e4 * lowest / (1 + resize)) / 1e4, math.ceil(1e4 * highest / (1 - resize)) / 1e4),
+        unknown_pixel_scale=unknown,
     )
 
 

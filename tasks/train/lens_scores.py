@@ -17,7 +17,7 @@ from galaxy_models.ranking import (
     border_statistics,
     box_average_precision,
     completeness_at,
-    grouped_probe_auc,
+    grouped_probe,
     mask_overlap,
     purity_at_base_rate,
 )
@@ -90,17 +90,26 @@ def control_metrics(
     `background_only_auc` knows only the frame of empty sky and must be near 0.5, or the finder may tell surveys apart
     instead of lenses; `pretrained_features_crossfit_auc` knows the features of the encoder before this training.
     """
-    return {
-        f"{name}.background_only_auc": grouped_probe_auc(border_statistics(rgb), positive, groups),
-        f"{name}.pretrained_features_crossfit_auc": grouped_probe_auc(embeddings, positive, groups),
+    features: dict[str, NDArray[np.floating]] = {
+        "background_only_auc": border_statistics(rgb),
+        "pretrained_features_crossfit_auc": embeddings,
     }
+    metrics: dict[str, float] = {}
+    for probe, columns in features.items():
+        try:
+            scores = grouped_probe(columns, positive, groups)
+        except ValueError:  # too few groups to hold any out
+            continue
+        low, high = bootstrap_interval(auc, positive, scores, seed=0)
+        metrics |= {probe: auc(positive, scores), f"{probe}_low": low, f"{probe}_high": high}
+    return {f"{name}.{key}": value for key, value in metrics.items()}
 
 
 def detection_metrics(name: str, answers: Answers, scenes: Sequence[Scene], inputs: InputSpec) -> dict[str, float]:
     """Box and mask metrics on scenes whose arcs are known.
 
     `box_ap50` counts every detection, on scenes without an arc too; `box_recall50` is the share of arcs that some box
-    covers; `mask_iou` is the mean over arcs of the overlap of the best box's mask with the visible arc, 0 without a box.
+    covers; `mask_iou` is the mean over arcs of the overlap of the best box's mask with the visible arc, else 0.
     """
     top = (inputs.stamp_size - inputs.crop) // 2
     truth: list[list[list[float]]] = []

@@ -18,7 +18,7 @@ from galaxy_models.metrics import auc
 from galaxy_models.predictor import load_predictor, save_model
 from galaxy_models.training import fit
 
-INPUTS = InputSpec(("g", "r", "z"), stamp_size=80, crop=64, binning=1, pixel_scale=(0.2, 0.3), unknown_pixel_scale=False)
+INPUTS = InputSpec(("g", "r", "z"), 80, crop=64, binning=1, pixel_scale=(0.2, 0.3), unknown_pixel_scale=False)
 STILL = Augmentation(rotation=0, shift=0, resize=0, mirror=0, brightness=0, colour=0, noise=0)
 
 

@@ -5,13 +5,13 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from galaxy_models.metrics import auc
 from galaxy_models.ranking import (
     border_statistics,
     box_average_precision,
     box_overlap,
     completeness_at,
     grouped_probe,
-    grouped_probe_auc,
     mask_overlap,
     purity_at_base_rate,
 )
@@ -68,10 +68,10 @@ def test_probe_is_blind_to_groups_it_is_tested_on() -> None:
     labels = (np.arange(60) % 2 == 0)[groups]
     # a fingerprint of each group tells nothing about other groups ...
     fingerprint = generator.normal(size=(60, 30))[groups]
-    assert abs(grouped_probe_auc(fingerprint, labels, groups.tolist()) - 0.5) < 0.2
+    assert abs(auc(labels, grouped_probe(fingerprint, labels, groups.tolist())) - 0.5) < 0.2
     # ... a real difference does
     real = fingerprint + 3 * labels[:, None]
-    assert grouped_probe_auc(real, labels, groups.tolist()) > 0.95
+    assert auc(labels, grouped_probe(real, labels, groups.tolist())) > 0.95
 
 
 def test_probe_needs_enough_groups() -> None:
