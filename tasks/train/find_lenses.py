@@ -73,8 +73,9 @@ def find_lenses(context: StageContext) -> dict[str, Any]:
     prepared = open_prepared(context)
     tables = lens_tables(context.survey, prepared.table, prepared.dataset.stamp_size)
     _, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
-    rows = np.concatenate([table.rows for table in tables])
-    inputs = input_spec(context.survey, prepared.table, rows, settings.crop, 1, resize=AUGMENTATION.resize)
+    # The finder goes over the whole survey, so it takes what the survey has, not only what the lens tables have.
+    everything = np.arange(len(prepared.table))
+    inputs = input_spec(context.survey, prepared.table, everything, settings.crop, 1, resize=AUGMENTATION.resize)
     context.progress(0, settings.steps, "drawing arcs")
     scenes = [_scenes(prepared, table, inputs, settings, "train", settings.seed) for table in tables]
     finder = initial_finder(cast(GalaxyLVM, lvm), scenes, inputs, prepared.dataset.units, settings)
