@@ -85,7 +85,9 @@ class InputSpec:
         """
         if units not in UNITS:
             given = "is not given" if units in ("", None) else f"is {units!r}"
-            raise InputError(f"units {given}; give units='nanomaggy' (bands {'-'.join(self.bands)}) or units='rgb' (0..1)")
+            raise InputError(
+                f"units {given}; give units='nanomaggy' (bands {'-'.join(self.bands)}) or units='rgb' (0..1)"
+            )
         low, high = self.pixel_scale
         unknown = ", or 0 for unknown" if self.unknown_pixel_scale else ""
         legal_scale = f'{low:g} to {high:g} "/px{unknown}'
@@ -107,7 +109,9 @@ class InputSpec:
             raise InputError(f"images are {array.dtype}; legal is float32")
         bad = ~np.isfinite(array).all(axis=(1, 2, 3))
         if bad.any():
-            raise InputError(f"image {int(np.argmax(bad))} has NaN or infinite pixels; replace or leave out {int(bad.sum())}")
+            raise InputError(
+                f"image {int(np.argmax(bad))} has NaN or infinite pixels; replace or leave out {int(bad.sum())}"
+            )
         if units == "rgb" and array.size and (array.min() < -1e-3 or array.max() > 1 + 1e-3):
             raise InputError(f"rgb values run from {array.min():g} to {array.max():g}; legal is 0 to 1")
         return array

@@ -78,9 +78,7 @@ def _inclined(grid: Canvas, disk: Disk, x: Float, y: Float, generator: np.random
     return DiskLayers(old, young, depth)
 
 
-def _arm_phase(
-    arms: Arms, radius: Float, azimuth: Float, x: Float, y: Float, generator: np.random.Generator
-) -> Float:
+def _arm_phase(arms: Arms, radius: Float, azimuth: Float, x: Float, y: Float, generator: np.random.Generator) -> Float:
     """Phase of the spiral, 0 on the ridge of an arm, bent a little so that no arm is a perfect curve."""
     winding = np.log(radius) * np.float32(arms.handedness / np.tan(np.deg2rad(arms.pitch)))
     bend = clumps(x * np.float32(0.35), y * np.float32(0.35), generator) * np.float32(0.8 * arms.flocculence)

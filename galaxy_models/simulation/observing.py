@@ -78,9 +78,7 @@ def transfer(wavenumber: NDArray[np.float32], fwhm: float) -> NDArray[np.float32
     return result
 
 
-def add_noise(
-    flux: NDArray[np.float32], conditions: Conditions, generator: np.random.Generator
-) -> NDArray[np.float32]:
+def add_noise(flux: NDArray[np.float32], conditions: Conditions, generator: np.random.Generator) -> NDArray[np.float32]:
     """Noise of sky and source onto (C, H, W) nanomaggies, correlated between pixels as resampling leaves it."""
     white = generator.standard_normal((flux.shape[0], flux.shape[1] + 2, flux.shape[2] + 2), dtype=np.float32)
     side = np.float32(NEIGHBOUR_WEIGHT)

@@ -153,9 +153,7 @@ def _hubble_stage(generator: np.random.Generator, kind: str, disturbance: str) -
     return float(generator.beta(1.6, 1.6))
 
 
-def _fractions(
-    generator: np.random.Generator, kind: str, disturbance: str, late: float
-) -> tuple[float, float, float]:
+def _fractions(generator: np.random.Generator, kind: str, disturbance: str, late: float) -> tuple[float, float, float]:
     """Shares of bulge, old and young disk in r."""
     if kind in ("round_smooth", "in_between_smooth", "cigar_smooth") or disturbance == "shells":
         return (1.0, 0.0, 0.0)

@@ -93,9 +93,7 @@ def draw_object(
         kind = "disturbed"
     else:
         kind = str(generator.choice(list(KIND_SHARES), p=list(KIND_SHARES.values())))
-    galaxy = draw_galaxy(
-        generator, kind, deflector=einstein_radius is not None, reddening=conditions.reddening
-    )
+    galaxy = draw_galaxy(generator, kind, deflector=einstein_radius is not None, reddening=conditions.reddening)
     return SimulatedObject(seed, index, ra, dec, galaxy, conditions, einstein_radius)
 
 
@@ -138,18 +136,14 @@ def draw_stamp(simulated: SimulatedObject, size: int, *, noise: bool = True, fie
     return SimulatedStamp(flux=flux.astype(np.float32), lens_mask=mask)
 
 
-def galaxy_modes(
-    grid: Canvas, galaxy: Galaxy, bands: tuple[str, ...], generator: np.random.Generator
-) -> list[Complex]:
+def galaxy_modes(grid: Canvas, galaxy: Galaxy, bands: tuple[str, ...], generator: np.random.Generator) -> list[Complex]:
     """Fourier modes of the galaxy before the PSF, one array per band, nanomaggies."""
     shift = grid.shift(*galaxy.offset)
     if galaxy.disturbance:
         return [mode * shift for mode in disturbed_modes(grid, galaxy, bands, generator)]
     bulge = None
     if galaxy.bulge is not None and max(galaxy.bulge_flux) > 0:
-        bulge = grid.sersic(
-            galaxy.bulge.radius, galaxy.bulge.sersic_index, galaxy.bulge.axis_ratio, galaxy.angle
-        )
+        bulge = grid.sersic(galaxy.bulge.radius, galaxy.bulge.sersic_index, galaxy.bulge.axis_ratio, galaxy.angle)
     layers = None if galaxy.disk is None else draw_disk(grid, galaxy.disk, galaxy.angle, generator)
     modes: list[Complex] = []
     for band in bands:

@@ -163,9 +163,7 @@ def reddest(rgb: NDArray[np.float32], share: float) -> NDArray[np.int64]:
     return order[: max(1, round(share * len(order)))]
 
 
-def batches_from(
-    scenes: list[LensScenes], batch_size: int, seed: int, start: int
-) -> Iterator[dict[str, torch.Tensor]]:
+def batches_from(scenes: list[LensScenes], batch_size: int, seed: int, start: int) -> Iterator[dict[str, torch.Tensor]]:
     """Batches of steps `start`, `start + 1`, ...; each is a function of seed and step alone.
 
     Half of a batch are lenses. All images of a batch are of one table, the tables take turns: lens and other always

@@ -1,4 +1,4 @@
-"""prefect.yaml: every deployment names a flow that exists, with parameters that it accepts and a form that explains them."""
+"""prefect.yaml: each deployment names a flow that is there, takes its parameters, and has a form that explains itself."""
 
 from __future__ import annotations
 

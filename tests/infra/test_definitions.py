@@ -43,9 +43,9 @@ def test_wrong_profiles_name_key_value_and_what_is_allowed(tmp_path: Path, text:
 
 
 def test_missing_definitions_name_the_shipped_ones(tmp_path: Path) -> None:
-    with pytest.raises(GalaxyError, match="unknown survey 'sdss'; shipped are: .*embedded"):
+    with pytest.raises(GalaxyError, match=r"unknown survey 'sdss'; shipped are: .*embedded"):
         load_survey("sdss")
-    with pytest.raises(GalaxyError, match="no file .*absent.toml"):
+    with pytest.raises(GalaxyError, match=r"no file .*absent.toml"):
         load_survey(str(tmp_path / "absent.toml"))
 
 
