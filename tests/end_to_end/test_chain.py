@@ -86,7 +86,8 @@ for name in sys.argv[2:]:
     answer = model.predict(images, params={"units": "rgb", "pixel_scale": 0.262})
     assert len(answer) == 2, answer
     print(name, *answer.columns)
-    for wrong in ({}, {"units": "rgb"}, {"units": "counts", "pixel_scale": 0.262}, {"units": "rgb", "pixel_scale": 99.0}):
+    unknown, absurd = {"units": "counts", "pixel_scale": 0.262}, {"units": "rgb", "pixel_scale": 99.0}
+    for wrong in ({}, {"units": "rgb"}, unknown, absurd):
         try:
             model.predict(images, params=wrong)
         except Exception as error:

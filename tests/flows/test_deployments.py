@@ -1,4 +1,4 @@
-"""prefect.yaml: each deployment names a flow that is there, takes its parameters, and has a form that explains itself."""
+"""prefect.yaml: each deployment names a flow that is there, takes its parameters, and explains its form."""
 
 from __future__ import annotations
 
