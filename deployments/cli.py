@@ -33,6 +33,8 @@ def run(
     """Run a survey through its stages. What is done is skipped, what was stopped is carried on."""
     console = Console()
     settings = Settings.from_environment()
+    # The terminal shows bars, and an error once; the run's log is in the Prefect UI.
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     prepare_environment(settings)
     from tasks.chain import chosen_stages, open_chain
 

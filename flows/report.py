@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 from uuid import UUID
 
-from prefect import Task
+from prefect import Task, get_run_logger
 from prefect.artifacts import (
     create_link_artifact,
     create_markdown_artifact,
@@ -26,6 +26,7 @@ SECONDS_BETWEEN_UPDATES = 10.0
 @contextmanager
 def progress_shown(stage: str) -> Iterator[None]:
     """Keep one progress artifact of `stage` up to date, at most every ten seconds, while the context lasts."""
+    logger = get_run_logger()
     artifact = create_progress_artifact(progress=0.0, key=f"{stage}-progress", description=f"progress of {stage}")
     assert isinstance(artifact, UUID)
     updated = time.monotonic()
@@ -36,6 +37,7 @@ def progress_shown(stage: str) -> Iterator[None]:
             return
         updated = time.monotonic()
         update_progress_artifact(artifact, progress=100.0 * report.done / max(report.total, 1), description=report.note)
+        logger.info("%s of %s, %s", report.done, report.total, report.note)
 
     with listening(update):
         yield
@@ -47,6 +49,9 @@ def reported(stage: str, step: Task[[Chain], dict[str, Any]], chain: Chain) -> d
     with progress_shown(stage):
         result = step.with_options(retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass_next_time)(chain)
     publish_result(stage, result)
+    get_run_logger().info(
+        "%s is %s: %s", stage, "skipped, done before" if result.get("skipped") else "done", result["folder"]
+    )
     return result
 
 

@@ -31,7 +31,6 @@ def prepare_environment(settings: Settings) -> None:
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
         # A first start migrates the database, which on a busy machine outlasts the default of 20 s.
         "PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS": "180",
-        "PREFECT_LOGGING_LEVEL": "WARNING",
         "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",
         "DASK_DISTRIBUTED__LOGGING__DISTRIBUTED": "error",
         "TQDM_DISABLE": "1",

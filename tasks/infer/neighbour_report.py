@@ -100,10 +100,15 @@ def _sheet(
     pool = np.flatnonzero(usable.to_numpy() & np.isfinite(embeddings[:, 0]))
     turn = pd.DataFrame({"code": codes[queries]}).groupby("code").cumcount().to_numpy()
     chosen = queries[np.lexsort((codes[queries], turn))[:QUERIES_ON_SHEET]]
-    places, similarity = nearest(embeddings[pool], NEIGHBOURS_ON_SHEET, np.searchsorted(pool, chosen))
+    # One more than is shown: a query is its own nearest, but for an exact copy of it.
+    places, similarity = nearest(embeddings[pool], min(NEIGHBOURS_ON_SHEET + 1, len(pool)), embeddings[chosen])
+    others = pool[places] != chosen[:, None]
+    others[others.all(axis=1), -1] = False
+    near_rows = pool[places][others].reshape(len(chosen), -1)
+    similarity = similarity[others].reshape(len(chosen), -1)
     names = [*class_names(table), "-"]  # code -1 is the last
     lines, captions = [], []
-    for query, near, cosines in zip(chosen, pool[places], similarity, strict=True):
+    for query, near, cosines in zip(chosen, near_rows, similarity, strict=True):
         lines.append(list(stamps_as_rgb(prepared.dataset, np.array([query, *near]))))
         said = [f"{names[codes[row]]} {cosine:.3f}" for row, cosine in zip(near, cosines, strict=True)]
         captions.append([f"query: {names[codes[query]]}", *said])
