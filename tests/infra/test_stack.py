@@ -1,0 +1,84 @@
+"""The local services: refused where they cannot start, and gone when they are stopped."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+
+import pytest
+
+GALAXY = Path(sys.executable).with_name("galaxy")
+PROJECT = Path(__file__).parents[2]
+
+
+def start(home: Path, prefect_port: int, mlflow_port: int) -> subprocess.Popen[str]:
+    kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "GALAXY_"))}
+    return subprocess.Popen(
+        [GALAXY, "up", "--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)],
+        cwd=PROJECT,
+        env={**kept, "GALAXY_HOME": str(home), "COLUMNS": "200"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def test_port_in_use_is_named_with_the_option_that_changes_it(tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = taken.getsockname()[1]
+        process = start(tmp_path, free_port(), port)
+        output, _ = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert f"port {port}" in output
+    assert "--mlflow-port" in output
+    assert "Traceback" not in output
+
+
+@pytest.mark.slow
+def test_services_answer_on_loopback_and_stop_together(tmp_path: Path) -> None:
+    prefect_port, mlflow_port = free_port(), free_port()
+    process = start(tmp_path, prefect_port, mlflow_port)
+    try:
+        assert process.stdout is not None
+        lines = []
+        for line in process.stdout:
+            lines.append(line)
+            if "Ctrl-C" in line:
+                break
+        assert "Ctrl-C" in lines[-1], "".join(lines)
+        for address in (f"http://127.0.0.1:{prefect_port}/api/health", f"http://127.0.0.1:{mlflow_port}/health"):
+            with urllib.request.urlopen(address, timeout=10) as answer:
+                assert answer.status == 200
+        body = urllib.request.Request(
+            f"http://127.0.0.1:{prefect_port}/api/deployments/count",
+            data=b"{}",
+            headers={"content-type": "application/json"},
+        )
+        with urllib.request.urlopen(body, timeout=10) as answer:
+            assert int(answer.read()) == 8
+        second = start(tmp_path, free_port(), free_port())
+        assert "run already" in second.communicate(timeout=60)[0]
+    finally:
+        process.send_signal(signal.SIGINT)
+        process.wait(timeout=90)
+    deadline = time.monotonic() + 30
+    for port in (prefect_port, mlflow_port):
+        with socket.socket() as probe:
+            while probe.connect_ex(("127.0.0.1", port)) == 0:
+                assert time.monotonic() < deadline, f"something still listens on {port}"
+                time.sleep(0.5)
+    assert not (tmp_path / "services.json").exists()
