@@ -69,7 +69,8 @@ class LocalStack:
             If the stack runs already, a port is in use, or a service ends by itself.
         """
         self._refuse_double_start()
-        signal.signal(signal.SIGTERM, _interrupt)
+        for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with Ctrl-C ignored
+            signal.signal(number, _interrupt)
         try:
             self._start()
             self._watch()
