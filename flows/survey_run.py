@@ -17,6 +17,7 @@ from flows.ingest import ingest
 from flows.parameters import ProfileName, StageList, SurveyName
 from flows.preprocess import preprocess
 from flows.pretrain import pretrain
+from infra.progress import progress_of
 from tasks.chain import chosen_stages, open_chain
 from tasks.track.runs import FlowRun, survey_run_tracking
 
@@ -50,6 +51,10 @@ def survey_run(
     results = {}
     with survey_run_tracking(chain.settings, chain.survey, chain.profile, flow=this_run) as tracked:
         for stage in chosen:
+            missing = chain.missing_labels(stage)
+            if missing and stages.strip() == "all":
+                progress_of(stage)(1, 1, f"left out: no label table of {chain.survey.name} feeds `{missing}`")
+                continue
             results[stage] = FLOWS[stage](survey=survey, profile=profile)
             tracked.link_stage(stage, Path(results[stage]["folder"]))
     return results

@@ -133,7 +133,7 @@ def degrade_flux(
     *,
     seeing: Tensor | None = None,
     noise: Tensor | None = None,
-    pixel_scale: float = SURVEY_PIXEL_SCALE,
+    pixel_scale: float | Tensor = SURVEY_PIXEL_SCALE,
     severity: float = 1.0,
     profile: str = "gaussian",
 ) -> Tensor:
@@ -155,7 +155,7 @@ def degrade_flux(
     noise
         (N, C) present noise of a pixel, nanomaggies; none if not given, NaN likewise.
     pixel_scale
-        Arcsec per pixel of the image.
+        Arcsec per pixel, of all images or (N,) of each.
     severity
         Factor on the drawn widths and noise: 1 is the survey itself, which half of its own images are worse than.
     profile
@@ -167,12 +167,13 @@ def degrade_flux(
         (N, C, H, W) float32 nanomaggies.
     """
     _check_bands(bands, flux.shape[1])
-    to_pixels = SURVEY_PIXEL_SCALE / pixel_scale
     count = len(flux)
+    scale = torch.as_tensor(pixel_scale, dtype=torch.float32, device=generator.device)
+    to_pixels = (SURVEY_PIXEL_SCALE / scale).expand(count)[:, None]
     wanted = torch.stack([SEEING[band].draw(count, generator) for band in bands], dim=1) * (severity * to_pixels)
     target = torch.stack([NOISE[band].draw(count, generator) for band in bands], dim=1) * severity
     best = wanted.new_tensor([SEEING[band].low for band in bands]) * to_pixels
-    present = best.expand(count, -1) if seeing is None else torch.where(seeing.isfinite(), seeing.float(), best)
+    present = best if seeing is None else torch.where(seeing.isfinite(), seeing.float(), best)
     added = (wanted**2 - present**2).clamp_min(0).sqrt()
     return _blur_and_noise(flux, added, target, noise, generator, profile)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tomllib
 from pathlib import Path
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
@@ -185,7 +185,33 @@ def _sentence(path: Path, model: type[BaseModel], problem: object) -> str:
     details = dict(problem)  # type: ignore[call-overload]
     key = ".".join(str(part) for part in details["loc"]) or model.__name__
     if details["type"] == "extra_forbidden":
-        return f"{path}: unknown key `{key}`; remove it or see {model.__name__} for the keys that exist"
+        allowed = ", ".join(_keys(model, details["loc"][:-1]))
+        return f"{path}: unknown key `{key}`; remove or correct it; allowed there are {allowed}"
     if details["type"] == "missing":
         return f"{path}: key `{key}` is missing"
     return f"{path}: `{key}` is {details['input']!r}: {details['msg']}"
+
+
+def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:
+    """Names of the keys that `model` allows at a place such as ("sources", 0, "images")."""
+    models = [model]
+    for part in place:
+        tagged = [each for each in models if _has_tag(each, part)]
+        if len(models) > 1 and tagged:  # of several models, the tag names one
+            models = tagged
+        elif not isinstance(part, int):
+            fields = [each.model_fields[part] for each in models if part in each.model_fields]
+            models = [inner for field in fields for inner in _models(field.annotation)]
+    return list(dict.fromkeys(name for each in models for name in each.model_fields))
+
+
+def _has_tag(model: type[BaseModel], tag: int | str) -> bool:
+    annotations = [field.annotation for field in model.model_fields.values()]
+    return any(get_origin(each) is Literal and get_args(each) == (tag,) for each in annotations)
+
+
+def _models(annotation: Any) -> list[type[BaseModel]]:
+    """The models in an annotation such as list[A | B]."""
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    return [model for part in get_args(annotation) for model in _models(part)]

@@ -29,6 +29,9 @@ READS: Mapping[str, tuple[str, ...]] = {
 
 STAGES = tuple(READS)
 
+LABELS: Mapping[str, str] = {"finetune": "classification", "align": "align", "find-lenses": "lens"}
+"""Each stage that cannot do without labels, and the task that a label table must feed for it."""
+
 MODELS: Mapping[str, str] = {
     "pretrain": "galaxy-lvm",
     "finetune": "galaxy-morphology",
@@ -72,6 +75,11 @@ class Chain:
     settings: Settings
     models: Mapping[str, str] = field(default_factory=dict)
 
+    def missing_labels(self, stage: str) -> str:
+        """The task that no label table of the survey feeds, so that `stage` has nothing to learn; empty if it has."""
+        task = LABELS.get(stage, "")
+        return task if task and not self.survey.tables(task) else ""
+
     def folder(self, stage: str) -> StageFolder:
         """The folder of `stage` for these inputs.
 
@@ -106,8 +114,9 @@ class Chain:
 
     def _inputs(self, stage: str) -> dict[str, Any]:
         inputs: dict[str, Any] = {"code": version("galaxy-lvm")}
+        # Quality limits, label tables and what they feed change what a stage does without changing a pixel.
+        inputs["survey"] = self.survey.model_dump(mode="json")
         if stage == "ingest":
-            inputs["survey"] = self.survey.model_dump(mode="json")
             inputs["tables"] = fingerprint(self.survey, self.settings)
         else:
             inputs["reads"] = {name: _identity(self._upstream(stage, name)) for name in READS[stage]}

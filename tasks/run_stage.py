@@ -2,12 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import errno
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from prefect.runtime import flow_run
 
+from galaxy_models.card import CardError
+from galaxy_models.checkpoint import CheckpointError
+from galaxy_models.training import DivergedError
+from infra.errors import GalaxyError
 from infra.progress import progress_of
 from tasks.chain import MODELS, Chain
 from tasks.preprocess.prepared import PreparedDataset
@@ -33,7 +39,7 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
     progress = progress_of(stage)
     with folder.locked():
         result = folder.result()
-        if result is not None:
+        if result is not None and _still_there(result):
             progress(1, 1, f"done before: {folder.path.name}")
             return {**result, "skipped": True}
         flow = FlowRun(str(flow_run.id or ""), str(flow_run.ui_url or ""))
@@ -46,13 +52,34 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
             if "preprocess" in context.upstream:
                 prepared = context.upstream["preprocess"]
                 run.log_dataset(str(prepared["prepared"]), str(prepared["digest"]))
-            made = dict(work(context))
+            with _mendable_errors(stage, folder.path):
+                made = dict(work(context))
             run.log_result(made)
             if stage in MODELS:
                 made["registered"] = _register(context, stage, folder.key, made, run.run_id)
         made |= {"folder": str(folder.path), "mlflow_run": run.run_id, "mlflow_page": run.url}
         folder.finish(made)
     return made
+
+
+def _still_there(result: Mapping[str, Any]) -> bool:
+    """Whether what a result names has not been deleted since; what is gone is made again."""
+    return all(Path(result[kind]).exists() for kind in ("dataset", "prepared", "model", "catalogue") if kind in result)
+
+
+@contextmanager
+def _mendable_errors(stage: str, folder: Path) -> Iterator[None]:
+    """What the user can mend, raised by code that knows no users, as the error that is shown as a message."""
+    try:
+        yield
+    except (CardError, CheckpointError, DivergedError) as error:
+        raise GalaxyError(f"stage {stage}: {error}") from error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise GalaxyError(
+            f"stage {stage}: no space left for {folder}; what is finished is kept. Free some space and run again"
+        ) from error
 
 
 def _register(context: StageContext, stage: str, key: str, made: Mapping[str, Any], run_id: str) -> dict[str, str]:

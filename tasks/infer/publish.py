@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 
 from infra.errors import GalaxyError
 from tasks.infer.fits_table import fits_rows, write_fits
+from tasks.reserved_array import create_reserved
 
 PREDICTIONS, FITS, REFUSED_ROWS, PROOF = "predictions.parquet", "predictions.fits", "refused.parquet", "proof.json"
 EMBEDDINGS = "embeddings.npy"
@@ -131,7 +132,7 @@ def _write(folder: Path, pieces: Iterable[pa.Table], count: int, origin: Mapping
                 if name not in vectors:
                     path = folder / f"{name.removesuffix('embedding')}{EMBEDDINGS}"
                     shape = (count, values.shape[1])
-                    vectors[name] = np.lib.format.open_memmap(path, mode="w+", dtype=np.float16, shape=shape)
+                    vectors[name] = create_reserved(path, np.float16, shape)
                 vectors[name][start : start + len(values)] = values
             kept = piece.drop_columns(lists).replace_schema_metadata({"origin": json.dumps(origin, sort_keys=True)})
             writer = writer or pq.ParquetWriter(folder / PREDICTIONS, kept.schema, compression="zstd")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import warnings
 from pathlib import Path
 
@@ -27,6 +28,11 @@ def open_picture(path: Path, keep: float, size: int) -> tuple[Image.Image, float
 
     A JPEG much larger than the stamp is decoded at a fraction of its size, which its format makes
     cheap, but never at less than twice the stamp's resolution.
+
+    Raises
+    ------
+    OSError
+        If the disk fails, not the image: another attempt may read it.
     """
     try:
         with warnings.catch_warnings():
@@ -44,19 +50,26 @@ def open_picture(path: Path, keep: float, size: int) -> tuple[Image.Image, float
             # 1 unless drafted; along the shorter side, by which the stamp is cut
             span = min(width, height) / min(picture.size)
             return picture.convert("RGB"), span
-    except FileNotFoundError:
-        return Refusal("no image file", detail=path.name)
+    except FileNotFoundError as error:
+        return _absent(path, error)
     except (Image.DecompressionBombError, Image.DecompressionBombWarning):
         return Refusal("image too large", detail=path.name)
     except UnidentifiedImageError:
         return Refusal("unreadable image", detail=f"{path.name} is not a picture")
     except (OSError, SyntaxError, ValueError) as error:
+        _raise_if_disk(error)
         truncated = "truncated" in str(error) or "EOF" in str(error)
         return Refusal("truncated image" if truncated else "unreadable image", detail=f"{path.name}: {error}")
 
 
 def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
-    """Planes (C, H, W) float32 of the first image in a FITS file, and its pixel scale in "/px where it has a WCS."""
+    """Planes (C, H, W) float32 of the first image in a FITS file, and its pixel scale in "/px where it has a WCS.
+
+    Raises
+    ------
+    OSError
+        If the disk fails, not the image: another attempt may read it.
+    """
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", FITSFixedWarning)  # old PC keywords are understood all the same
@@ -66,12 +79,27 @@ def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
                     if unit.is_image and unit.header.get("NAXIS", 0) >= 2:
                         return _planes(path, unit)
         return Refusal("unreadable image", detail=f"{path.name} has no image")
-    except FileNotFoundError:
-        return Refusal("no image file", detail=path.name)
+    except FileNotFoundError as error:
+        return _absent(path, error)
     except AstropyUserWarning as error:
         return Refusal("truncated image", detail=f"{path.name}: {error}")
     except (OSError, ValueError, TypeError, KeyError) as error:
+        _raise_if_disk(error)
         return Refusal("unreadable image", detail=f"{path.name}: {error}")
+
+
+def _absent(path: Path, error: FileNotFoundError) -> Refusal:
+    """Refuse a file that is not there; without its folder it is the disk that is gone, and the error goes on."""
+    if not path.parent.is_dir():
+        raise error
+    return Refusal("no image file", detail=path.name)
+
+
+def _raise_if_disk(error: Exception) -> None:
+    """Let an error of the operating system go on, which may pass; a decoder's own errors have no number."""
+    # EINVAL: a damaged file sent its decoder to an offset before its start
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+        raise error
 
 
 def _planes(path: Path, unit: fits.ImageHDU) -> tuple[np.ndarray, float | None] | Refusal:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import os
 from typing import Annotated, Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from infra.locate import locate
 from infra.profile import parse_toml
 from infra.settings import SKY_VARIABLE, Settings
+
+FLUX_BANDS = ("g", "r", "i", "z")
+"""Bands that the models' input stretch knows, blue to red."""
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
@@ -149,7 +152,7 @@ class SurveyDefinition(Definition):
     name: Name
     description: str = ""
     units: Literal["nanomaggy", "rgb"] = Field(description="What a pixel holds: flux, or display values 0..255.")
-    bands: list[str] = Field(min_length=1, max_length=12, description="Band order of the stamps; R, G, B for `rgb`.")
+    bands: list[str] = Field(description="Band order of the stamps: R, G, B for `rgb`, else three of g, r, i, z.")
     stamp_size: int = Field(152, ge=32, le=512, description="Side of a stamp, pixels.")
     sources: list[Source] = Field(min_length=1)
     labels: list[LabelTable] = Field(default_factory=list)
@@ -157,9 +160,16 @@ class SurveyDefinition(Definition):
 
     @field_validator("bands")
     @classmethod
-    def _distinct_bands(cls, bands: list[str]) -> list[str]:
-        if len(set(bands)) != len(bands):
-            raise ValueError(f"bands must differ, not {bands}")
+    def _bands_of_units(cls, bands: list[str], info: ValidationInfo) -> list[str]:
+        units = info.data.get("units")  # absent if it is wrong itself
+        if units == "rgb" and bands != ["R", "G", "B"]:
+            raise ValueError(f"with units 'rgb' bands must be ['R', 'G', 'B'], not {bands}")
+        in_order = [band for band in FLUX_BANDS if band in bands]
+        if units == "nanomaggy" and (len(bands) != 3 or bands != in_order):
+            raise ValueError(
+                f"with units 'nanomaggy' bands must be three different ones of {', '.join(FLUX_BANDS)}, "
+                f"blue to red, such as ['g', 'r', 'z'], not {bands}"
+            )
         return bands
 
     @model_validator(mode="after")

@@ -13,9 +13,17 @@ from infra.settings import SKY_VARIABLE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".fits", ".fit", ".fits.gz", ".fits.fz")
 
+PANDAS_MISSING = (
+    "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
+    "NULL", "NaN", "None", "n/a", "nan", "null",
+)  # fmt: skip
+"""Cells of a CSV file that pandas takes for missing; in columns of text only an empty one is."""
+
 
 def read_table(path: Path, text: Iterable[str], what: str) -> pd.DataFrame:
-    """A table whose columns `text` are read as text, so that an id 007 stays 007.
+    """A table whose columns `text` are read as text, so that an id 007 stays 007 and NA stays NA.
+
+    Its index counts rows; an index that the file has becomes a column where it has a name.
 
     Parameters
     ----------
@@ -30,13 +38,17 @@ def read_table(path: Path, text: Iterable[str], what: str) -> pd.DataFrame:
     text = list(text)
     try:
         if path.suffix == ".parquet":
-            table = pd.read_parquet(path)
+            table = _count_rows(pd.read_parquet(path))
             for name in text:
                 if name in table.columns:
                     table[name] = table[name].astype(object).map(lambda value: None if pd.isna(value) else str(value))
         elif path.suffix == ".csv":
             # only an empty cell is missing: NA and nan may be names
-            table = pd.read_csv(path, dtype=dict.fromkeys(text, object), low_memory=False)
+            columns = pd.read_csv(path, nrows=0).columns
+            missing = {name: [""] if name in text else list(PANDAS_MISSING) for name in columns}
+            types = dict.fromkeys(text, object)
+            table = pd.read_csv(path, dtype=types, na_values=missing, keep_default_na=False, low_memory=False)
+            table = _count_rows(table)
         else:
             raise GalaxyError(f"{what}: {path} is neither .csv nor .parquet; convert it, and correct `catalogue`")
     except FileNotFoundError:
@@ -49,6 +61,12 @@ def read_table(path: Path, text: Iterable[str], what: str) -> pd.DataFrame:
     if table.empty:
         raise GalaxyError(f"{what}: the catalogue {path} has no rows")
     return table
+
+
+def _count_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The table with an index 0, 1, ...: the index of a file may repeat, and rows are told apart by it."""
+    named = [level for level, name in enumerate(table.index.names) if name is not None and name not in table.columns]
+    return (table.reset_index(level=named) if named else table).reset_index(drop=True)
 
 
 def need_columns(table: pd.DataFrame, names: Iterable[str | None], path: Path, what: str) -> None:

@@ -9,6 +9,7 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from infra.environment import running_services
@@ -60,10 +61,24 @@ def _connect(settings: Settings) -> MlflowClient:
     client = MlflowClient(tracking_uri=uri, registry_uri=uri)
     try:
         with _only_one(settings):  # two processes that make the same database at once break it
+            _make_database(uri)
             client.search_experiments(max_results=1)
     except MlflowException as error:
         raise GalaxyError(f"MLflow at {uri} does not answer: {error}; `galaxy up` starts a server") from error
     return client
+
+
+def _make_database(uri: str) -> None:
+    """Make a new SQLite database beside its place and move it there: one whose making was killed cannot be opened."""
+    from mlflow import MlflowClient
+
+    path = Path(uri.removeprefix("sqlite:///"))
+    if not uri.startswith("sqlite:///") or path.exists():
+        return
+    beside = path.with_name(f".{path.name}.new")
+    beside.unlink(missing_ok=True)
+    MlflowClient(tracking_uri=f"sqlite:///{beside}").search_experiments(max_results=1)
+    beside.replace(path)
 
 
 @contextmanager

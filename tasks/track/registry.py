@@ -72,8 +72,11 @@ def register(
         raise GalaxyError(f"{name}: no weights in {folder}; run the stage that trains it again")
     digest = weights_digest(folder)
     identity = {"galaxy.stage_key": stage_key, "galaxy.weights_digest": digest}
+    client = connect(settings)
     known = _find_version(settings, name, identity)
     if known is not None:
+        if known == str(max(int(found.version) for found in _versions(settings, name))):
+            client.set_registered_model_alias(name, CHALLENGER, known)  # a kill may have come before the alias
         return known
     source = package or package_folder()
     model_id = _log_model(settings, name, folder, source, run_id, survey, identity)
@@ -88,7 +91,6 @@ def register(
         "galaxy.headline": str(result.get("headline", "")),
         "galaxy.metrics": _headline_first(result),
     }
-    client = connect(settings)
     _ensure_registered_model(settings, name)
     with process_wide(settings):  # the store looks the logged model up at the process's address
         version = client.create_model_version(name, f"models:/{model_id}", run_id, tags=tags, model_id=model_id)
@@ -107,6 +109,19 @@ def resolve(settings: Settings, name: str, alias: str = CHAMPION) -> str:
         If there is no such model or alias; the message says which stage makes one.
     """
     return str(_version(settings, name, alias).version)
+
+
+def resolve_for_survey(settings: Settings, name: str, alias: str, survey: str, own: str | None) -> str | None:
+    """Version number of `alias` for a survey's catalogue, or None if the model has no such version at all.
+
+    The registry is shared by all surveys, and an alias may stand on another survey's model, made for other pixels.
+    Then the version that this survey's own run made, `own`, is used if there is one.
+    """
+    try:
+        found = _version(settings, name, alias)
+    except GalaxyError:
+        return own
+    return own if own is not None and found.tags.get("galaxy.survey") != survey else str(found.version)
 
 
 def model_uri(name: str, version: str) -> str:
@@ -180,8 +195,12 @@ def _version(settings: Settings, name: str, alias_or_number: str) -> ModelVersio
         ) from None
 
 
+def _versions(settings: Settings, name: str) -> list[ModelVersion]:
+    return list(connect(settings).search_model_versions(f"name='{name}'", max_results=1000))
+
+
 def _find_version(settings: Settings, name: str, identity: Mapping[str, str]) -> str | None:
-    for version in connect(settings).search_model_versions(f"name='{name}'", max_results=1000):
+    for version in _versions(settings, name):
         if all(version.tags.get(tag) == value for tag, value in identity.items()):
             return str(version.version)
     return None

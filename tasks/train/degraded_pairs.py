@@ -34,6 +34,8 @@ class DegradedPairs:
         `flux` or `display`.
     seeing, noise
         (rows of the catalogue, bands): PSF sigma in pixels, pixel noise in nanomaggies; NaN unknown. For fluxes.
+    pixel_scale
+        (rows of the catalogue,) arcsec per pixel, 0.262 where it is unknown. For fluxes.
     """
 
     inputs: InputSpec
@@ -41,6 +43,7 @@ class DegradedPairs:
     bands: tuple[str, ...]
     seeing: Tensor
     noise: Tensor
+    pixel_scale: Tensor
 
     def make(self, images: Tensor, rows: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """Degraded and original, as the network sees them.
@@ -62,7 +65,10 @@ class DegradedPairs:
             flux = images.float()
             places = rows.to(self.seeing.device)
             seeing, noise = self.seeing[places].to(flux.device), self.noise[places].to(flux.device)
-            degraded = degrade_flux(flux, self.bands, generator, seeing=seeing, noise=noise, severity=SEVERITY)
+            scale = self.pixel_scale[places].to(flux.device)
+            degraded = degrade_flux(
+                flux, self.bands, generator, seeing=seeing, noise=noise, pixel_scale=scale, severity=SEVERITY
+            )
             return inputs.to_network(degraded, "nanomaggy"), inputs.to_network(flux, "nanomaggy")
         rgb = inputs.to_rgb(images, "rgb")
         return inputs.to_network(degrade_display(rgb, generator), "rgb"), inputs.to_network(rgb, "rgb")
@@ -71,7 +77,8 @@ class DegradedPairs:
 def degraded_pairs(inputs: InputSpec, units: str, bands: Sequence[str], table: pd.DataFrame) -> DegradedPairs:
     """For the stamps of a prepared catalogue.
 
-    Its columns `psf_size_<band>` (FWHM, arcsec), `pixel_scale` and `noise_<band>` are used where they are.
+    Its columns `psf_size_<band>` (FWHM, arcsec), `pixel_scale` and `noise_<band>` are used where they are. A stamp of
+    unknown scale counts as one of the Legacy Surveys, 0.262 arcsec per pixel.
 
     Raises
     ------
@@ -80,7 +87,7 @@ def degraded_pairs(inputs: InputSpec, units: str, bands: Sequence[str], table: p
     """
     if units == "rgb":
         nothing = torch.zeros(0, 0)
-        return DegradedPairs(inputs, "display", tuple(bands), nothing, nothing)
+        return DegradedPairs(inputs, "display", tuple(bands), nothing, nothing, torch.zeros(0))
     unknown = [band for band in bands if band not in SEEING]
     if unknown:
         raise GalaxyError(
@@ -91,7 +98,12 @@ def degraded_pairs(inputs: InputSpec, units: str, bands: Sequence[str], table: p
     seeing = np.stack([_column(table, f"psf_size_{band}") / FWHM_PER_SIGMA / scale for band in bands], axis=1)
     noise = np.stack([_column(table, f"noise_{band}") for band in bands], axis=1)
     return DegradedPairs(
-        inputs, "flux", tuple(bands), torch.from_numpy(seeing).float(), torch.from_numpy(noise).float()
+        inputs,
+        "flux",
+        tuple(bands),
+        torch.from_numpy(seeing).float(),
+        torch.from_numpy(noise).float(),
+        torch.tensor(scale, dtype=torch.float32),
     )
 
 

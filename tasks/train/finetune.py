@@ -27,7 +27,7 @@ from tasks.train.degraded_pairs import degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
 from tasks.train.finetune_report import Report
-from tasks.train.finetune_scores import Scorer, calibrate, validation_scores
+from tasks.train.finetune_scores import Scorer, calibrate, uncalibrated, validation_scores
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
 from tasks.train.working_copy import discard_working_copy, make_working_copy
 
@@ -52,12 +52,13 @@ def finetune(context: StageContext) -> dict[str, Any]:
     Raises
     ------
     GalaxyError
-        If no label table can teach classification, or the settings do not fit the tasks.
+        If no label table can teach classification or test it, or the settings do not fit the tasks.
     """
     settings = context.profile.finetune
     prepared = open_prepared(context)
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
     tables = [table.thinned(settings.working_stamps) for table in labelled_stamps(context.survey, prepared.table)]
+    first = _first_tested(tables)
     images = _image_rows(prepared, settings)
     everything = np.concatenate([*(table.rows for table in tables), *images.values()])
     copy = make_working_copy(context.folder / WORKING_COPY, prepared.dataset, everything, context.progress)
@@ -101,9 +102,9 @@ def finetune(context: StageContext) -> dict[str, Any]:
         network.calibration = _calibration(scorer, network, tables)
         report = Report(context.folder / "figures", scorer, network, tables, drawer.tasks)
         report.heads()
-        report.images(prepared.table, images["test"], _first_class_table(tables).scheme.source, pairs.space)
+        report.images(prepared.table, images["test"], first.scheme.source, pairs.space)
         report.curves(history)
-    result = _result(context, prepared, base, network, tables, report, history)
+    result = _result(context, prepared, base, network, tables, first, report, history)
     discard_working_copy(context.folder / WORKING_COPY)
     return result
 
@@ -163,14 +164,25 @@ def _calibration(scorer: Scorer, network: MultiTaskNetwork, tables: Sequence[Lab
     calibration = {}
     for table in tables:
         positions = table.positions("validation")
+        if not len(positions):
+            calibration[table.scheme.table] = uncalibrated(table.scheme)
+            continue
         targets = {name: values[positions] for name, values in table.targets.items()}
         answer = scorer.answer(network, table, positions)
         calibration[table.scheme.table] = calibrate(table.scheme, answer, targets)
     return calibration
 
 
-def _first_class_table(tables: Sequence[LabelledStamps]) -> LabelledStamps:
-    return next(table for table in tables if table.scheme.kind == "classes")
+def _first_tested(tables: Sequence[LabelledStamps]) -> LabelledStamps:
+    """The first class table with test stamps: headline and evaluation set are its."""
+    classes = [table for table in tables if table.scheme.kind == "classes"]
+    tested = [table for table in classes if len(table.positions("test"))]
+    if not tested:
+        raise GalaxyError(
+            f"no class table has usable stamps in the split `test` (tables: {[t.scheme.table for t in classes]}), so "
+            "the model could not be evaluated; label more objects, or enlarge the test part of the split"
+        )
+    return tested[0]
 
 
 def _result(
@@ -179,10 +191,10 @@ def _result(
     base: ModelCard,
     network: MultiTaskNetwork,
     tables: Sequence[LabelledStamps],
+    first: LabelledStamps,
     report: Report,
     history: History,
 ) -> dict[str, Any]:
-    first = _first_class_table(tables)
     architecture, labels = describe(network)
     card = ModelCard(
         name=MODEL_NAME,
@@ -222,7 +234,7 @@ def _result(
 
 
 def _evaluation_set(table: pd.DataFrame, first: LabelledStamps, report: Report) -> pd.DataFrame:
-    """The test stamps of the first class table with their classes, and whether this version got them right."""
+    """The test stamps of the first tested class table with their classes, and whether this version got them right."""
     probabilities, codes = report.answers[first.scheme.table]
     scores = pd.DataFrame(
         {

@@ -173,6 +173,13 @@ def calibrate(scheme: HeadScheme, answer: Answer, targets: Targets) -> dict[str,
     }
 
 
+def uncalibrated(scheme: HeadScheme) -> dict[str, Any]:
+    """The card's calibration of a head that has no validation stamps: everything as the network says it."""
+    if scheme.kind == "classes":
+        return {"temperature": 1.0}
+    return {"sigma_scale": 1.0 if scheme.kind == "votes" else dict.fromkeys(scheme.names, 1.0)}
+
+
 def class_metrics(table: str, probabilities: Floats, codes: NDArray[np.int64]) -> dict[str, float]:
     """Accuracy, balanced accuracy, macro AUC with 95 % bootstrap intervals, and the calibration error."""
     guess = probabilities.argmax(axis=1)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from infra.progress import Progress
 from infra.stage_folder import canonical_digest
+from tasks.reserved_array import create_reserved
 
 PIECE = 512
 """Rows that are read and written at once."""
@@ -64,6 +65,11 @@ def make_working_copy(path: Path, stamps: Stamps, rows: NDArray[np.int64], progr
         A `.npy` file; its `.json` neighbour says how far the copy is.
     rows
         Catalogue rows in any order, repeats allowed.
+
+    Raises
+    ------
+    OSError
+        If the disk has no room for the whole copy; raised before anything is copied.
     """
     rows = np.unique(rows)
     identity = canonical_digest({"dataset": stamps.digest, "rows": rows.tolist()})
@@ -71,7 +77,8 @@ def make_working_copy(path: Path, stamps: Stamps, rows: NDArray[np.int64], progr
     done = _done(state, identity)
     if done == 0 or not path.exists():
         first = stamps.read_rows(rows[:1])
-        images = np.lib.format.open_memmap(path, "w+", first.dtype, (len(rows), *first.shape[1:]))
+        state.unlink(missing_ok=True)  # what it says is not true of the new file
+        images = create_reserved(path, first.dtype, (len(rows), *first.shape[1:]))
         done = 0
     else:
         images = np.lib.format.open_memmap(path, "r+")

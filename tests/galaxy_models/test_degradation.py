@@ -83,6 +83,23 @@ def test_widths_add_in_quadrature_band_by_band() -> None:
         assert float(blurred[0, band].sum()) == pytest.approx(1e6, rel=1e-4)
 
 
+def test_finer_pixels_give_a_psf_of_as_many_more_pixels() -> None:
+    stars = torch.zeros(2, 3, 193, 193)
+    stars[:, :, 96, 96] = 1e6
+    point, silence = torch.zeros(2, 3), torch.zeros(2, 3)
+    scales = torch.tensor([0.262, 0.131])
+    mixed = degrade_flux(stars, BANDS, generator(3), seeing=point, noise=silence, pixel_scale=scales)
+    coarse, fine = (
+        degrade_flux(stars, BANDS, generator(3), seeing=point, noise=silence, pixel_scale=scale)
+        for scale in (0.262, 0.131)
+    )
+    for band in range(3):
+        width = second_moment(coarse[1, band])
+        assert second_moment(fine[1, band]) == pytest.approx(2 * width, rel=0.02)
+        assert second_moment(mixed[0, band]) == pytest.approx(second_moment(coarse[0, band]), rel=1e-3)
+        assert second_moment(mixed[1, band]) == pytest.approx(2 * width, rel=0.02)
+
+
 def test_severity_scales_seeing_and_noise() -> None:
     star = torch.zeros(1, 3, 97, 97)
     star[:, :, 48, 48] = 1e6

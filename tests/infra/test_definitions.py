@@ -25,8 +25,8 @@ def test_shipped_profiles_are_valid(name: str) -> None:
 @pytest.mark.parametrize(
     ("text", "words"),
     [
-        ('name = "mine"\nspeed = 3\n', ["speed", "unknown key"]),
-        ('name = "mine"\n[pretrain]\nepoch = 3\n', ["pretrain.epoch", "unknown key"]),
+        ('name = "mine"\nspeed = 3\n', ["speed", "unknown key", "name, description, threads"]),
+        ('name = "mine"\n[pretrain]\nepoch = 3\n', ["pretrain.epoch", "unknown key", "epochs, max_steps"]),
         ('name = "mine"\n[pretrain]\nmask_fraction = 1.5\n', ["pretrain.mask_fraction", "1.5", "less than 1"]),
         ('name = "mine"\n[pretrain]\npreset = "huge"\n', ["pretrain.preset", "huge", "nano"]),
         ('description = "x"\n', ["name", "missing"]),
@@ -47,6 +47,53 @@ def test_missing_definitions_name_the_shipped_ones(tmp_path: Path) -> None:
         load_survey("sdss")
     with pytest.raises(GalaxyError, match=r"no file .*absent.toml"):
         load_survey(str(tmp_path / "absent.toml"))
+
+
+SURVEY = (
+    'name = "mine"\nunits = "UNITS"\nbands = BANDS\n'
+    '[[sources]]\nkind = "images"\nname = "a"\nfolder = "x"\ncatalogue = "x.csv"\nsurvey_bands = "gri"\n'
+)
+
+
+def test_an_unknown_key_of_a_survey_is_told_the_keys_of_its_own_part(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    survey = SURVEY.replace("UNITS", "rgb").replace("BANDS", '["R", "G", "B"]')
+    path.write_text(survey + "seed = 3\n[sources.columns]\nid = 4\n")
+    with pytest.raises(GalaxyError) as caught:
+        load_survey(str(path))
+    columns, source = sorted(str(caught.value).splitlines())
+    assert "sources.0.images.columns.id" in columns
+    assert columns.endswith("allowed there are object_id, ra, dec, file, field")
+    assert "sources.0.images.seed" in source
+    assert "folder, catalogue, columns" in source
+    assert "lens_rate" not in source  # a key of the other kind of source
+
+
+@pytest.mark.parametrize(
+    ("units", "bands", "allowed"),
+    [
+        ("rgb", ["g", "r", "i"], "must be ['R', 'G', 'B']"),
+        ("rgb", ["B", "G", "R"], "must be ['R', 'G', 'B']"),
+        ("nanomaggy", ["R", "G", "B"], "three different ones of g, r, i, z"),
+        ("nanomaggy", ["z", "r", "g"], "blue to red"),
+        ("nanomaggy", ["g", "g", "r"], "different"),
+        ("nanomaggy", ["g", "z"], "three"),
+        ("nanomaggy", ["g", "r", "i", "z"], "three"),
+    ],
+)
+def test_bands_that_no_model_can_take_are_refused(tmp_path: Path, units: str, bands: list[str], allowed: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SURVEY.replace("UNITS", units).replace("BANDS", str(bands)))
+    with pytest.raises(GalaxyError) as caught:
+        load_survey(str(path))
+    for word in ("`bands`", repr(units), str(bands), allowed):
+        assert word in str(caught.value)
+
+
+def test_any_three_bands_from_blue_to_red_are_allowed(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(SURVEY.replace("UNITS", "nanomaggy").replace("BANDS", "['g', 'i', 'z']"))
+    assert load_survey(str(path)).bands == ["g", "i", "z"]
 
 
 def test_a_label_table_must_name_a_source_that_is_there(tmp_path: Path) -> None:

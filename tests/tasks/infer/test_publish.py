@@ -9,6 +9,7 @@ import pyarrow as pa
 import pytest
 
 from infra.errors import GalaxyError
+from tasks import reserved_array
 from tasks.infer.publish import publish, published
 
 ORIGIN = {"digest": "c" * 64, "dataset_digest": "d" * 64, "models": {"galaxy-lvm": "3"}}
@@ -68,3 +69,13 @@ def test_nothing_half_published_when_it_is_stopped(tmp_path, error):
     with pytest.raises(expected):
         publish(target, [piece([0, 1, 2, 3, 4, 5])], IDS, {**ORIGIN, "digest": "e" * 64}, stopped)
     assert published(target) == first  # the catalogue of before is untouched
+
+
+def test_a_disk_without_room_for_the_embeddings_is_said_before_they_are_written(tmp_path, monkeypatch):
+    def full(*_):
+        raise OSError(errno.ENOSPC, "no space left")
+
+    monkeypatch.setattr(reserved_array.os, "posix_fallocate", full, raising=False)
+    with pytest.raises(GalaxyError, match=r"disk of .* is full"):
+        publish(tmp_path / "tiny", [piece([0, 1, 2, 3, 4, 5])], IDS, ORIGIN)
+    assert list(tmp_path.iterdir()) == []

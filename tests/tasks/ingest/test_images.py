@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import numpy as np
@@ -77,9 +78,9 @@ def test_fluxes_are_conserved_and_the_wcs_gives_the_scale(survey) -> None:
 
 def test_bands_are_put_into_the_order_of_the_definition(survey) -> None:
     as_fluxes(survey)
-    survey.bands = ["z", "g"]
+    survey.source["survey_bands"] = "zrg"
     write_cube(survey.images / "cube.fits", np.ones((3, 32, 32)) * np.array([1, 2, 3])[:, None, None])
-    assert read(survey, "cube.fits").image[:, 0, 0].tolist() == [3, 1]
+    assert read(survey, "cube.fits").image[:, 0, 0].tolist() == [3, 2, 1]
 
 
 def test_bad_fluxes_are_refused_with_the_reason(survey) -> None:
@@ -124,3 +125,37 @@ def test_bad_pictures_are_refused_with_the_reason(survey, monkeypatch) -> None:
         answer = read(survey, name)
         assert isinstance(answer, Refusal), name
         assert (answer.reason, answer.state) == (reason, "failed"), name
+
+
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize("opener", ["PIL.Image.open", "astropy.io.fits.open"])
+def test_a_failing_disk_is_no_fault_of_the_image(survey, monkeypatch, number: int, opener: str) -> None:
+    if "fits" in opener:
+        as_fluxes(survey)
+
+    def fail(*_: object, **__: object) -> None:
+        raise OSError(number, "the disk fails")
+
+    monkeypatch.setattr(opener, fail)
+    with pytest.raises(OSError, match="the disk fails"):
+        read(survey, "g000.fits" if "fits" in opener else "g000.png")
+
+
+def test_a_damaged_offset_is_a_fault_of_the_image(survey, monkeypatch) -> None:
+    def seek_before_start(path: Path) -> None:
+        with path.open("rb") as file:
+            file.seek(-1)
+
+    monkeypatch.setattr("PIL.Image.open", seek_before_start)
+    assert read(survey, "g000.png").reason == "unreadable image"
+
+
+def test_a_folder_that_went_away_is_no_fault_of_the_image(survey) -> None:
+    context = survey.context()
+    folder = ImageFolder(context.survey.sources[0], context.survey, context.settings)
+    rows = folder.rows().iloc[:1]
+    (survey.images / "g000.png").unlink()
+    assert folder.read(rows)[0].reason == "no image file"
+    survey.images.rename(survey.root / "unmounted")
+    with pytest.raises(FileNotFoundError):
+        folder.read(rows)

@@ -193,3 +193,16 @@ def test_schema_of_the_columns():
     assert [column["name"] for column in described] == ["embedding", "p_spiral", "boxes"]
     assert [column["type"] for column in described] == ["array", "double", "array"]
     assert described[2]["items"] == {"type": "array", "items": {"type": "double"}}
+
+
+def test_a_survey_is_not_catalogued_by_another_surveys_champion(monkeypatch: pytest.MonkeyPatch) -> None:
+    from types import SimpleNamespace
+
+    from tasks.track import registry
+
+    champion = SimpleNamespace(version="3", tags={"galaxy.survey": "embedded"})
+    monkeypatch.setattr(registry, "_version", lambda *_: champion)
+    resolve = registry.resolve_for_survey
+    assert resolve(None, "galaxy-lvm", "champion", "embedded", "5") == "3", "its own champion, not its newest"
+    assert resolve(None, "galaxy-lvm", "champion", "real_sky", "5") == "5", "the version that its own run made"
+    assert resolve(None, "galaxy-lvm", "champion", "real_sky", None) == "3", "nothing of its own: the champion there is"

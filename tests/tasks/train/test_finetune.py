@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from galaxy_models.card import ModelCard
+from galaxy_models.degradation import degrade_flux
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration, architecture
 from galaxy_models.multitask import HeadScheme
@@ -23,6 +24,7 @@ from infra.settings import Settings
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
 from tasks.train import finetune as stage
+from tasks.train.degraded_pairs import SEVERITY, degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.finetune_scores import Answer, class_metrics, parameter_metrics
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
@@ -86,7 +88,7 @@ def survey_of(units: str, **changes: Any) -> SurveyDefinition:
     content: dict[str, Any] = {
         "name": "toy",
         "units": units,
-        "bands": ["g", "r", "z"],
+        "bands": ["R", "G", "B"] if units == "rgb" else ["g", "r", "z"],
         "stamp_size": SIDE,
         "sources": [{**source, "name": "near"}, {**source, "name": "far"}],
         "labels": [{**label, "feeds": [feed]} for label, feed in zip(labels, feeds, strict=True)],
@@ -246,6 +248,53 @@ def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeyp
     assert np.isfinite(result["metrics"]["near.restoration.psnr_gain_db"])
 
 
+def test_pairs_take_each_stamps_own_pixel_scale() -> None:
+    fake = prepared_of("nanomaggy", 3)
+    fake.table["pixel_scale"] = [0.262, 0.131, np.nan]
+    inputs = InputSpec(("g", "r", "z"), SIDE, SIDE, 1, (0.1, 0.3), True)
+    pairs = degraded_pairs(inputs, "nanomaggy", ("g", "r", "z"), fake.table)
+    star = torch.zeros(1, 3, SIDE, SIDE)
+    star[..., SIDE // 2, SIDE // 2] = 50
+    coarse, fine, unknown = (
+        pairs.make(star, torch.tensor([row]), torch.Generator().manual_seed(3))[0] for row in range(3)
+    )
+    assert torch.equal(unknown, coarse)
+    assert not torch.equal(fine, coarse)
+    expected = degrade_flux(
+        star, ("g", "r", "z"), torch.Generator().manual_seed(3), pixel_scale=0.131, severity=SEVERITY
+    )
+    assert torch.allclose(fine, inputs.to_network(expected, "nanomaggy"), atol=1e-5)
+
+
+@pytest.mark.parametrize("place", [0, 1])
+def test_a_table_without_validation_or_test_stamps_trains_uncalibrated_and_gives_no_headline(
+    tmp_path: Path, pretrained: Path, prepared: FakePrepared, place: int
+) -> None:
+    prepared.table["label.early"] = prepared.table["label.shape"].where(prepared.table["split"] == "train", None)
+    context = context_of(tmp_path, pretrained, steps=3, evaluate_steps=3)
+    content = survey_of("rgb").model_dump()
+    content["labels"].insert(place, {**content["labels"][0], "name": "early"})
+    object.__setattr__(context, "survey", SurveyDefinition.model_validate(content))
+    prepared.table.loc[(prepared.table["source"] == "far") & (prepared.table["split"] == "validation"), "split"] = (
+        "test"
+    )
+    result = stage.finetune(context)
+    calibration = load_predictor(Path(result["model"])).card.calibration
+    assert calibration["early"] == {"temperature": 1.0}
+    assert calibration["size"] == {"sigma_scale": {"axis_ratio": 1.0}}
+    assert result["headline"] == "shape.accuracy"
+    assert len(pd.read_parquet(result["evaluation"]["scores"])) == result["metrics"]["shape.test_stamps"]
+
+
+def test_classes_that_nothing_tests_are_refused_before_training(
+    tmp_path: Path, pretrained: Path, prepared: FakePrepared
+) -> None:
+    prepared.table.loc[prepared.table["split"] == "test", "label.shape"] = None
+    with pytest.raises(GalaxyError, match=r"`test` .*\['shape'\].*label more"):
+        stage.finetune(context_of(tmp_path, pretrained))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_without_classes_it_says_so(tmp_path: Path, pretrained: Path, prepared: FakePrepared) -> None:
     prepared.table["label.shape"] = None
     with pytest.raises(GalaxyError, match=r"classification.*\['shape'\]"):
@@ -301,25 +350,6 @@ def test_sources_take_turns_by_the_root_of_their_size(tmp_path: Path) -> None:
     sources = [drawer.draw(step, "classification")["source"] for step in range(40)]
     assert sources.count("near") == 30
     assert set(sources[:4]) == {"near", "far"}
-
-
-def test_a_copy_is_carried_on_and_never_mistaken_for_one_of_other_rows(tmp_path: Path) -> None:
-    fake = prepared_of("rgb", 1200).dataset
-    path = tmp_path / "copy.npy"
-
-    def stop(done: int, total: int, note: str = "") -> None:
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        make_working_copy(path, fake, np.arange(1200), stop)
-    fake.reads.clear()
-    copy = make_working_copy(path, fake, np.arange(1200), silent)
-    assert sum(fake.reads) == 1200 - 512
-    assert np.array_equal(copy.read(np.array([1100, 3, 3])).numpy(), fake.images[[1100, 3, 3]])
-    other = make_working_copy(path, fake, np.arange(5, 20), silent)
-    assert np.array_equal(other.read(np.array([6])).numpy(), fake.images[[6]])
-    with pytest.raises(KeyError, match="21"):
-        other.read(np.array([7, 21]))
 
 
 def test_rare_classes_are_also_left_out_of_accuracy_and_auc() -> None:

@@ -1,0 +1,53 @@
+"""What a stage's folder depends on, and which stages a survey can run."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from infra.errors import GalaxyError
+from infra.profile import load_profile
+from infra.settings import Settings
+from tasks.chain import Chain, chosen_stages
+from tasks.ingest.survey import SurveyDefinition, load_survey
+
+README = Path(__file__).parents[2] / "README.md"
+
+
+def chain_of(survey: SurveyDefinition, home: Path) -> Chain:
+    settings = Settings(home=home, sky=home, mlflow_uri=f"sqlite:///{home}/mlflow.db")
+    chain = Chain(survey, load_profile("laptop"), settings)
+    chain.folder("ingest").path.mkdir(parents=True, exist_ok=True)
+    chain.folder("ingest").finish({"digest": "the same pixels"})
+    return chain
+
+
+def test_other_quality_limits_are_another_preprocess_although_the_pixels_are_the_same(tmp_path: Path) -> None:
+    survey = load_survey("embedded")
+    stricter = survey.model_copy(update={"quality": survey.quality.model_copy(update={"minimum_snr": 500.0})})
+    first, second = chain_of(survey, tmp_path), chain_of(stricter, tmp_path)
+    assert first.folder("preprocess").path != second.folder("preprocess").path
+    assert first.folder("preprocess").path == chain_of(load_survey("embedded"), tmp_path).folder("preprocess").path
+
+
+def test_a_stage_whose_input_is_missing_names_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(GalaxyError, match="pretrain reads stage preprocess, which is not done"):
+        chain_of(load_survey("embedded"), tmp_path).folder("pretrain")
+
+
+def test_the_survey_of_the_readme_is_valid_and_leaves_out_what_it_has_no_labels_for(tmp_path: Path) -> None:
+    (example,) = re.findall(r"```toml\n(name = \"my_survey\".*?)```", README.read_text(), flags=re.DOTALL)
+    path = tmp_path / "my_survey.toml"
+    path.write_text(example)
+    survey = load_survey(str(path))
+    chain = Chain(survey, load_profile("laptop"), Settings(home=tmp_path, sky=tmp_path, mlflow_uri=""))
+    assert chain.missing_labels("find-lenses") == "lens"
+    assert not any(chain.missing_labels(stage) for stage in ("ingest", "pretrain", "finetune", "align", "infer"))
+
+
+def test_stages_are_run_in_the_chains_order_whatever_order_they_are_named_in() -> None:
+    assert chosen_stages("infer, ingest") == ("ingest", "infer")
+    with pytest.raises(GalaxyError, match="no such stage: digest"):
+        chosen_stages("digest")
