@@ -38,8 +38,8 @@ def run(
     prepare_environment(settings)
     from tasks.chain import chosen_stages, open_chain
 
-    chosen_stages(stages)
-    open_chain(survey, profile).folder("ingest")  # what is wrong with the definition is said before anything starts
+    # What is wrong with the definition, or missing before the first stage, is said before anything starts.
+    open_chain(survey, profile).folder(chosen_stages(stages)[0])
     # Flows bring Prefect, torch and MLflow: imported late, since the environment must say where they live.
     console.print(f"survey {survey}, profile {profile}, everything goes to {settings.home}", highlight=False)
     if not running_services(settings):
@@ -112,10 +112,7 @@ def main() -> None:
         app()
     except GalaxyError as error:
         Console(stderr=True).print(f"[red]error[/red] {error}", highlight=False, soft_wrap=True)
-        # Prefect's threads may hold the interpreter for a while after a failed run.
-        sys.stdout.flush()
-        sys.stderr.flush()
-        os._exit(1)
+        sys.exit(1)  # and not faster: Prefect stops the server that it started for the run as the interpreter ends
 
 
 if __name__ == "__main__":
