@@ -61,7 +61,7 @@ def test_leaves_a_model_that_answers_by_its_card(trained: Trained, prepared: Pre
     assert card.training_data["prepared_digest"] == prepared.digest
     assert card.training_data["stamps"] == len(prepared.rows("train"))
     with pytest.raises(InputError, match="legal are"):
-        predictor.predict(stamps, "rgb", 0.6)
+        predictor.predict(stamps, "rgb", 6.0)
     assert trained.result["weights_digest"] == weights_digest(Path(trained.result["model"]))
 
 
