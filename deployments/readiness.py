@@ -86,7 +86,7 @@ def measure_training(settings: PretrainSettings, threads: int) -> float:
     """Seconds per stamp of a training step: the fastest of a few small ones, since other load comes and goes."""
     torch.set_num_threads(threads)
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = build_lvm(settings.preset).to(device, memory_format=torch.channels_last)
+    network = build_lvm(settings.preset).to(device).to(memory_format=torch.channels_last)
     size = settings.crop // settings.binning
     batch = torch.rand(min(settings.batch_size, 32), 3, size, size, device=device)
     fastest = float("inf")
