@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 import sys
 import time
 from pathlib import Path
@@ -14,6 +15,7 @@ from rich.console import Console
 
 from infra.environment import prepare_environment, running_services
 from infra.errors import GalaxyError
+from infra.leftovers import mark_run, stop_leftovers
 from infra.settings import Settings
 
 app = typer.Typer(
@@ -36,12 +38,16 @@ def run(
     # The terminal shows bars, and an error once; the run's log is in the Prefect UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     prepare_environment(settings)
+    mark_run(settings)
+    signal.signal(signal.SIGTERM, _end_in_order)
     from tasks.chain import chosen_stages, open_chain
 
     # What is wrong with the definition, or missing before the first stage, is said before anything starts.
     open_chain(survey, profile).folder(chosen_stages(stages)[0])
     # Flows bring Prefect, torch and MLflow: imported late, since the environment must say where they live.
     console.print(f"survey {survey}, profile {profile}, everything goes to {settings.home}", highlight=False)
+    if stop_leftovers(settings):
+        console.print("a run before this one was killed; what it had left running is stopped", highlight=False)
     if not running_services(settings):
         console.print("starting Prefect for this run (`galaxy up` keeps it running) ...", highlight=False)
     from deployments.console import print_summary, stages_shown
@@ -96,6 +102,11 @@ def check(survey: Survey = "embedded", profile: ProfileOption = "laptop") -> Non
     expect_run(console, settings, survey, profile)
     if not ready:
         raise typer.Exit(1)
+
+
+def _end_in_order(number: int, frame: object) -> None:
+    """End as after an error, so that Prefect stops the server that it started for the run."""
+    sys.exit(128 + number)
 
 
 def _prefect_file() -> Path:

@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 
 from galaxy_models.lvm import build_lvm
+from galaxy_models.precision import computes_in_bfloat16
 from infra.environment import running_services
 from infra.profile import PretrainSettings, Profile
 from infra.settings import Settings
@@ -72,12 +73,13 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
 
 
 def stamps_trained(profile: Profile, objects: int) -> dict[str, float]:
-    """How many stamps each training stage goes through, if seven tenths of the objects are usable train stamps."""
-    pretrain, align = profile.pretrain, profile.align
+    """How many stamps each training stage goes through, if seven tenths of the objects train it."""
+    train = round(0.7 * objects)
+    pretrain, finetune, align = profile.pretrain, profile.finetune, profile.align
     return {
-        "pretrain": min(0.7 * pretrain.epochs * objects, pretrain.max_steps * pretrain.batch_size),
-        "finetune": profile.finetune.steps * profile.finetune.batch_size,
-        "align": (align.stage1_steps + align.stage2_steps) * align.batch_size,
+        "pretrain": pretrain.steps(train) * pretrain.batch_size,
+        "finetune": finetune.steps(train) * finetune.batch_size,
+        "align": (align.stage1_steps + align.steps(train)) * align.batch_size,
         "find-lenses": profile.find_lenses.steps * profile.find_lenses.batch_size,
     }
 
@@ -90,9 +92,10 @@ def measure_training(settings: PretrainSettings, threads: int) -> float:
     size = settings.crop // settings.binning
     batch = torch.rand(min(settings.batch_size, 32), 3, size, size, device=device)
     fastest = float("inf")
+    half = computes_in_bfloat16(device)
     for _ in range(STEPS_MEASURED):
         started = time.perf_counter()
-        with torch.autocast(device, dtype=torch.bfloat16):
+        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
             loss = network(batch.contiguous(memory_format=torch.channels_last)).float().abs().mean()
         loss.backward()
         fastest = min(fastest, time.perf_counter() - started)

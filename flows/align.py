@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import ProfileName, Steps, SurveyName
+from flows.parameters import Epochs, ProfileName, SurveyName
 from flows.report import reported
 from tasks.chain import open_chain
 from tasks.train.steps import align_model
@@ -16,14 +16,15 @@ from tasks.train.steps import align_model
 def align(
     survey: SurveyName = "embedded",
     profile: ProfileName = "laptop",
-    steps: Steps = 0,
+    epochs: Epochs = 0.0,
 ) -> dict[str, Any]:
     """Bring images, schematic symbols and texts into one space (GalaxAlign).
 
     Args:
         survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
-        steps: Training steps of the stage that aligns all three; 0 takes the profile's.
+        epochs: Passes over the labelled train stamps of the stage that aligns all three, up to the profile's most
+            steps; 0 takes the profile's.
     """
-    overrides = {"stage2_steps": steps} if steps else {}
+    overrides = {"epochs": epochs} if epochs else {}
     return reported("align", align_model, open_chain(survey, profile, align=overrides))

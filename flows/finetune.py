@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import ProfileName, Shares, Steps, SurveyName
+from flows.parameters import Epochs, ProfileName, Shares, SurveyName
 from flows.report import reported
 from tasks.chain import open_chain
 from tasks.train.steps import finetune_model
@@ -16,7 +16,7 @@ from tasks.train.steps import finetune_model
 def finetune(
     survey: SurveyName = "embedded",
     profile: ProfileName = "laptop",
-    steps: Steps = 0,
+    epochs: Epochs = 0.0,
     shares: Shares = "as the profile says",
 ) -> dict[str, Any]:
     """Fine-tune the vision model on all labelled tasks, weaker tasks getting a larger share.
@@ -24,10 +24,10 @@ def finetune(
     Args:
         survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
-        steps: Training steps over all tasks; 0 takes the profile's.
+        epochs: Passes over the labelled train stamps, up to the profile's most steps; 0 takes the profile's.
         shares: How the steps are shared among the tasks.
     """
-    overrides: dict[str, Any] = {"steps": steps} if steps else {}
+    overrides: dict[str, Any] = {"epochs": epochs} if epochs else {}
     if shares != "as the profile says":
         overrides["shares"] = shares
     return reported("finetune", finetune_model, open_chain(survey, profile, finetune=overrides))

@@ -18,6 +18,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from .precision import computes_in_bfloat16
 from .schedule import rate_at, step_seed
 
 __all__ = [
@@ -137,7 +138,7 @@ def fit(
 
     AdamW, no decay on biases, norms and other vectors; linear warm-up, then a cosine to 1 % of the peak rate.
     A run that was killed and is called again with the same arguments ends with the same weights, bit for bit,
-    as one that was not (same machine and `threads`).
+    as one that was not (same kind of machine, same `threads`).
 
     Parameters
     ----------
@@ -161,7 +162,7 @@ def fit(
     device
         `auto` takes a GPU where there is one; `cpu` and `cuda` insist.
     bf16
-        Forward and backward pass under bfloat16 autocast.
+        Forward and backward pass under bfloat16 autocast, on a device that computes in it; full precision elsewhere.
 
     Returns
     -------
@@ -186,11 +187,13 @@ def fit(
     module = _Training(objective, plan, folder, progress, record)
     module.resume()
     if module.step < steps:
+        if device == "auto":
+            device = "cuda" if torch.cuda.is_available() else "cpu"
         with _quiet(), torch.random.fork_rng():
             trainer = Trainer(
                 accelerator="gpu" if device.startswith("cuda") else device,
                 devices=1,
-                precision="bf16-mixed" if bf16 else "32-true",
+                precision="bf16-mixed" if bf16 and computes_in_bfloat16(device) else "32-true",
                 max_epochs=1,
                 gradient_clip_val=gradient_clip,
                 default_root_dir=folder,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import tomllib
 from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
@@ -56,14 +57,23 @@ class TrainingSettings(Section):
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
 
 
-class PretrainSettings(TrainingSettings):
+class EpochSettings(TrainingSettings):
+    """A training whose length follows from the number of its stamps, up to a limit."""
+
+    epochs: float = Field(4, gt=0, description="Passes over the usable train stamps.")
+    max_steps: int = Field(100_000_000, ge=1, description="Stop here even if the epochs are not over.")
+
+    def steps(self, stamps: int) -> int:
+        """Steps that a training on so many stamps takes."""
+        return min(math.ceil(self.epochs * stamps / self.batch_size), self.max_steps)
+
+
+class PretrainSettings(EpochSettings):
     """The large vision model, masked reconstruction."""
 
     preset: Literal["nano", "small", "base"] = Field("nano", description="About 1 M, 10 M or 100 M parameters.")
     crop: int = Field(128, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels.")
     binning: int = Field(2, ge=1, le=4, description="Pixels averaged along each side after the crop.")
-    epochs: float = Field(4, gt=0, description="Passes over the usable train stamps.")
-    max_steps: int = Field(100_000_000, ge=1, description="Stop here even if the epochs are not over.")
     mask_fraction: float = Field(0.6, gt=0, lt=1, description="Share of patches that are masked.")
     mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
 
@@ -72,11 +82,12 @@ REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.5
 """Set by hand, above what short trials on pictures of 64 pixels reached; no measured limits of the tasks."""
 
 
-class FinetuneSettings(TrainingSettings):
-    """Four tasks on one encoder."""
+class FinetuneSettings(EpochSettings):
+    """Four tasks on one encoder; an epoch is as many stamps, of all tasks, as have a label."""
 
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of the cosine schedule, for the heads.")
-    steps: int = Field(1400, ge=1, description="Training steps, over all tasks.")
+    epochs: float = Field(24, gt=0, description="Passes over the labelled train stamps.")
+    max_steps: int = Field(1400, ge=1, description="Stop here even if the epochs are not over.")
     shares: Literal["adaptive", "equal", "fixed"] = Field("adaptive", description="How steps are shared among tasks.")
     fixed_shares: dict[str, float] = Field(default_factory=dict, description="Share of each task, for `fixed`.")
     evaluate_steps: int = Field(100, ge=1, description="Steps between validations, when shares adapt.")
@@ -99,7 +110,7 @@ class FinetuneSettings(TrainingSettings):
     validation_stamps: int = Field(128, ge=2, description="Most stamps of a table, or a source, in one validation.")
 
 
-class AlignSettings(TrainingSettings):
+class AlignSettings(EpochSettings):
     """GalaxAlign: image, symbol and text in one space."""
 
     image_tower: str = Field(
@@ -118,7 +129,8 @@ class AlignSettings(TrainingSettings):
     stage1_steps: int = Field(
         100, ge=0, description="Steps of stage 1: symbols and texts find each other; the image tower is frozen."
     )
-    stage2_steps: int = Field(250, ge=1, description="Steps of stage 2: all three modalities.")
+    epochs: float = Field(16, gt=0, description="Passes over the labelled train stamps in stage 2: all modalities.")
+    max_steps: int = Field(250, ge=1, description="Stop stage 2 here even if the epochs are not over.")
     embedding_size: int = Field(128, ge=8, le=2048, description="Dimensions of the common space.")
 
 

@@ -79,8 +79,9 @@ def align(context: StageContext) -> dict[str, Any]:
     def to_rgb(stamps: Tensor, generator: torch.Generator) -> Tensor:
         return augmented_input(stamps, units, base.inputs, augmentation, generator)
 
-    for stage, steps in ((1, settings.stage1_steps), (2, settings.stage2_steps)):
-        _train(context, network, batches, stage, steps, to_rgb)
+    plan = (settings.stage1_steps, settings.steps(batches.stamps))
+    for stage in (1, 2):
+        _train(context, network, batches, stage, plan, to_rgb)
     network.cpu().eval()
     network.update_prototypes()
     embedder = Embedder(network, base.inputs, units, copy)
@@ -108,14 +109,18 @@ def _network(settings: AlignSettings, lvm: GalaxyLVM, tables: Sequence[ClassTabl
 
 
 def _train(
-    context: StageContext, network: GalaxAlign, batches: TableBatches, stage: int, steps: int, to_rgb: Any
+    context: StageContext,
+    network: GalaxAlign,
+    batches: TableBatches,
+    stage: int,
+    plan: tuple[int, int],
+    to_rgb: Any,
 ) -> None:
-    """One stage; its progress and metrics go on where the other's end."""
+    """One stage of the plan, the steps of both; its progress and metrics go on where the other's end."""
     settings = context.profile.align
+    steps, before, both = plan[stage - 1], sum(plan[: stage - 1]), sum(plan)
     if not steps:
         return
-    before = 0 if stage == 1 else settings.stage1_steps
-    both = settings.stage1_steps + settings.stage2_steps
 
     def progress(done: int, total: int, note: str = "") -> None:
         context.progress(before + done, both, f"stage {stage}, {note}")

@@ -121,6 +121,11 @@ class TableBatches:
         weights = np.sqrt([len(places) for places in self.train])  # a small table comes more often than its share
         self.chances = weights / weights.sum()
 
+    @property
+    def stamps(self) -> int:
+        """Train stamps of all tables."""
+        return sum(len(places) for places in self.train)
+
     def batches_from(self, start: int) -> Iterator[dict[str, Any]]:
         """Batches of the steps `start`, `start` + 1, ...: `images`, `rows`, `classes` and the name of the `table`."""
         step = start

@@ -17,7 +17,7 @@ from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.multitask import MultiTaskNetwork, describe
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.shares import TaskShares
-from galaxy_models.training import History, fit, step_seed
+from galaxy_models.training import fit, step_seed
 from infra.errors import GalaxyError
 from infra.profile import FinetuneSettings
 from tasks.preprocess.prepared import PreparedDataset
@@ -59,6 +59,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
     tables = [table.thinned(settings.working_stamps) for table in labelled_stamps(context.survey, prepared.table)]
     first = _first_tested(tables)
+    labelled = np.unique(np.concatenate([table.rows[table.positions("train")] for table in tables]))
     images = _image_rows(prepared, settings)
     everything = np.concatenate([*(table.rows for table in tables), *images.values()])
     copy = make_working_copy(context.folder / WORKING_COPY, prepared.dataset, everything, context.progress)
@@ -87,7 +88,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     history = fit(
         objective,
         objective.batches_from,
-        steps=settings.steps,
+        steps=settings.steps(len(labelled)),
         folder=context.folder / "training",
         checkpoint_steps=settings.checkpoint_steps,
         learning_rate=settings.learning_rate,
@@ -104,7 +105,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
         report.heads()
         report.images(prepared.table, images["test"], first.scheme.source, pairs.space)
         report.curves(history)
-    result = _result(context, prepared, base, network, tables, first, report, history)
+    result = _result(context, prepared, base, network, tables, first, report, settings.steps(len(labelled)))
     discard_working_copy(context.folder / WORKING_COPY)
     return result
 
@@ -193,7 +194,7 @@ def _result(
     tables: Sequence[LabelledStamps],
     first: LabelledStamps,
     report: Report,
-    history: History,
+    steps: int,
 ) -> dict[str, Any]:
     architecture, labels = describe(network)
     card = ModelCard(
@@ -222,7 +223,7 @@ def _result(
         "metrics": report.metrics,
         "headline": headline,
         "figures": [str(path) for path in report.figures],
-        "parameters": _parameters(context.profile.finetune, tables, history, report),
+        "parameters": _parameters(context.profile.finetune, tables, steps, report),
         "evaluation": write_evaluation(
             context.folder,
             _evaluation_set(prepared.table, first, report),
@@ -247,9 +248,10 @@ def _evaluation_set(table: pd.DataFrame, first: LabelledStamps, report: Report) 
 
 
 def _parameters(
-    settings: FinetuneSettings, tables: Sequence[LabelledStamps], history: History, report: Report
+    settings: FinetuneSettings, tables: Sequence[LabelledStamps], steps: int, report: Report
 ) -> dict[str, str]:
     flat = {name: _text(value) for name, value in settings.model_dump().items()}
+    flat["steps"] = str(steps)
     flat["tables"] = ", ".join(table.scheme.table for table in tables)
     flat["restoration_space"] = report.space
     return flat

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from typing import Any
 
@@ -64,7 +63,7 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     )
     _check_mask(settings, inputs)
     network = initial_network(prepared, rows, inputs, settings)
-    steps = min(math.ceil(settings.epochs * len(rows) / settings.batch_size), settings.max_steps)
+    steps = settings.steps(len(rows))
     objective = MaskedReconstruction(
         network,
         inputs,

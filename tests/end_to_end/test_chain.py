@@ -8,7 +8,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -117,13 +116,11 @@ for name in sys.argv[2:]:
 
 def test_a_stage_before_its_input_exists_names_the_command(tmp_path: Path) -> None:
     home = make_home(tmp_path / "early")
-    started = time.monotonic()
     done = home.galaxy(*home.run_arguments("pretrain"))
     assert done.returncode == 1
     assert "--stages" in done.stderr
     assert "Traceback" not in done.stderr
     assert not home.results()
-    assert time.monotonic() > started
 
 
 @pytest.mark.parametrize(

@@ -244,3 +244,25 @@ def test_rate_warms_up_peaks_and_falls_to_a_hundredth() -> None:
 def test_step_seeds_differ_between_neighbours() -> None:
     seeds = {step_seed(seed, step) for seed in range(30) for step in range(200)}
     assert len(seeds) == 6000
+
+
+class Precision(Regression):
+    """Notes whether its forward pass runs under bfloat16."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.types: set[torch.dtype] = set()
+
+    def training_step_at(self, step: int, batch: dict[str, Any], generator: torch.Generator) -> Any:
+        self.types.add(self.network(batch["x"]).dtype)
+        return super().training_step_at(step, batch, generator)
+
+
+@pytest.mark.parametrize(("has_units", "expected"), [(True, torch.bfloat16), (False, torch.float32)])
+def test_bfloat16_is_used_only_where_the_processor_computes_in_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_units: bool, expected: torch.dtype
+) -> None:
+    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx2": True, "avx512_bf16": has_units})
+    objective = Precision()
+    train(tmp_path, objective, steps=2, device="cpu")
+    assert objective.types == {expected}

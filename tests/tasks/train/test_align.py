@@ -128,7 +128,7 @@ def context_of(
 ) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {
-        "stage1_steps": STAGE_1, "stage2_steps": STAGE_2, "batch_size": 16, "checkpoint_steps": 10,
+        "stage1_steps": STAGE_1, "epochs": 100, "max_steps": STAGE_2, "batch_size": 16, "checkpoint_steps": 10,
         "learning_rate": 4e-3, "image_rate": 1.0, "embedding_size": 16, **settings,
     }  # fmt: skip
     return StageContext(

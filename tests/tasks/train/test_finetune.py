@@ -133,8 +133,8 @@ def context_of(
 ) -> StageContext:
     folder.mkdir(parents=True, exist_ok=True)
     chosen = {
-        "steps": STEPS, "batch_size": 16, "evaluate_steps": 8, "checkpoint_steps": 10, "learning_rate": 4e-3,
-        "validation_stamps": 24, **settings,
+        "epochs": 100, "max_steps": STEPS, "batch_size": 16, "evaluate_steps": 8, "checkpoint_steps": 10,
+        "learning_rate": 4e-3, "validation_stamps": 24, **settings,
     }  # fmt: skip
     return StageContext(
         survey=survey_of(units),
@@ -242,7 +242,7 @@ def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeyp
     fake = prepared_of("nanomaggy")
     fake.table["psf_size_g"] = 1.3
     monkeypatch.setattr(stage, "open_prepared", lambda context: fake)
-    context = context_of(tmp_path, pretrained, "nanomaggy", steps=3, evaluate_steps=3)
+    context = context_of(tmp_path, pretrained, "nanomaggy", max_steps=3, evaluate_steps=3)
     result = stage.finetune(context)
     assert result["parameters"]["restoration_space"] == "flux"
     assert np.isfinite(result["metrics"]["near.restoration.psnr_gain_db"])
@@ -271,7 +271,7 @@ def test_a_table_without_validation_or_test_stamps_trains_uncalibrated_and_gives
     tmp_path: Path, pretrained: Path, prepared: FakePrepared, place: int
 ) -> None:
     prepared.table["label.early"] = prepared.table["label.shape"].where(prepared.table["split"] == "train", None)
-    context = context_of(tmp_path, pretrained, steps=3, evaluate_steps=3)
+    context = context_of(tmp_path, pretrained, max_steps=3, evaluate_steps=3)
     content = survey_of("rgb").model_dump()
     content["labels"].insert(place, {**content["labels"][0], "name": "early"})
     object.__setattr__(context, "survey", SurveyDefinition.model_validate(content))
