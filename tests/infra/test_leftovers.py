@@ -15,9 +15,8 @@ from infra.settings import Settings
 
 def sleeper(run: int, settings: Settings) -> subprocess.Popen[bytes]:
     environment = {**os.environ, RUN_VARIABLE: run_mark(run, settings)}
-    process = subprocess.Popen(
-        [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"], env=environment, stdout=subprocess.PIPE
-    )
+    command = [sys.executable, "-c", "import time; print(flush=True); time.sleep(60)"]
+    process = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.readline()  # its environment can be read once it runs
     return process
