@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import Epochs, ProfileName, SurveyName
+from flows.parameters import NO_LIMIT, Epochs, ProfileName, SurveyName
 from flows.report import reported
 from tasks.chain import open_chain
 from tasks.train.steps import align_model
@@ -23,8 +23,8 @@ def align(
     Args:
         survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
-        epochs: Passes over the labelled train stamps of the stage that aligns all three, up to the profile's most
-            steps; 0 takes the profile's.
+        epochs: Passes over the labelled train stamps of the stage that aligns all three; 0 takes the profile's, up to
+            its most steps.
     """
-    overrides = {"epochs": epochs} if epochs else {}
+    overrides = {"epochs": epochs, "max_steps": NO_LIMIT} if epochs else {}
     return reported("align", align_model, open_chain(survey, profile, align=overrides))

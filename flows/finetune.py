@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import Epochs, ProfileName, Shares, SurveyName
+from flows.parameters import NO_LIMIT, Epochs, ProfileName, Shares, SurveyName
 from flows.report import reported
 from tasks.chain import open_chain
 from tasks.train.steps import finetune_model
@@ -24,10 +24,10 @@ def finetune(
     Args:
         survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
-        epochs: Passes over the labelled train stamps, up to the profile's most steps; 0 takes the profile's.
+        epochs: Passes over the labelled train stamps; 0 takes the profile's, up to its most steps.
         shares: How the steps are shared among the tasks.
     """
-    overrides: dict[str, Any] = {"epochs": epochs} if epochs else {}
+    overrides: dict[str, Any] = {"epochs": epochs, "max_steps": NO_LIMIT} if epochs else {}
     if shares != "as the profile says":
         overrides["shares"] = shares
     return reported("finetune", finetune_model, open_chain(survey, profile, finetune=overrides))

@@ -9,6 +9,9 @@ from pydantic import Field
 SurveyName = Annotated[str, Field(title="Survey", min_length=1, max_length=400, json_schema_extra={"position": 0})]
 ProfileName = Annotated[str, Field(title="Profile", min_length=1, max_length=400, json_schema_extra={"position": 1})]
 Epochs = Annotated[float, Field(title="Epochs", ge=0, le=10_000, json_schema_extra={"position": 2})]
+NO_LIMIT = 100_000_000
+"""Steps; who asks for epochs in a form means them, whatever the profile's limit is."""
+
 Steps = Annotated[int, Field(title="Steps", ge=0, le=100_000_000, json_schema_extra={"position": 2})]
 Shares = Annotated[
     Literal["as the profile says", "adaptive", "equal"], Field(title="Shares", json_schema_extra={"position": 3})

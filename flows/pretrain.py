@@ -6,7 +6,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.parameters import Epochs, ProfileName, SurveyName
+from flows.parameters import NO_LIMIT, Epochs, ProfileName, SurveyName
 from flows.report import reported
 from tasks.chain import open_chain
 from tasks.train.steps import pretrain_model
@@ -26,5 +26,5 @@ def pretrain(
         epochs: Passes over the usable train stamps; 0 takes the profile's. Another number makes a model of its own,
             beside the one that later stages of this profile read.
     """
-    overrides = {"epochs": epochs} if epochs else {}
+    overrides = {"epochs": epochs, "max_steps": NO_LIMIT} if epochs else {}
     return reported("pretrain", pretrain_model, open_chain(survey, profile, pretrain=overrides))

@@ -153,9 +153,10 @@ def augmented_input(
         (N, 3, crop / binning, crop / binning) float32 in 0..1.
     """
     stamps = stamps.float() / 255 if stamps.dtype == torch.uint8 else stamps.float()
-    views = transform(stamps, random_geometry(len(stamps), augmentation, generator), inputs.crop)
-    rgb = jitter_colours(inputs.to_rgb(views, units), augmentation, generator)
-    if augmentation.noise:
-        sigma = torch.rand(len(rgb), generator=generator, device=generator.device) * augmentation.noise
-        rgb = add_noise(rgb, sigma, generator).clamp(0, 1)
-    return inputs.bin(rgb)
+    with torch.autocast(stamps.device.type, enabled=False):  # whatever the network runs in
+        views = transform(stamps, random_geometry(len(stamps), augmentation, generator), inputs.crop)
+        rgb = jitter_colours(inputs.to_rgb(views, units), augmentation, generator)
+        if augmentation.noise:
+            sigma = torch.rand(len(rgb), generator=generator, device=generator.device) * augmentation.noise
+            rgb = add_noise(rgb, sigma, generator).clamp(0, 1)
+        return inputs.bin(rgb)

@@ -60,18 +60,14 @@ class LensFinder(nn.Module):
         Region proposals per image that reach the box head.
     width
         Channels of the feature pyramid and the heads.
-    offset
-        Pixels from the stamp's edge to the crop's, added to the boxes that `predict_columns` gives.
     binning
         Stamp pixels per pixel of the network's input.
     """
 
-    def __init__(
-        self, encoder: GalaxyLVM, proposals: int = 32, width: int = 64, offset: int = 0, binning: int = 1
-    ) -> None:
+    def __init__(self, encoder: GalaxyLVM, proposals: int = 32, width: int = 64, binning: int = 1) -> None:
         super().__init__()
         self.encoder = encoder
-        self.offset, self.binning = offset, binning
+        self.binning = binning
         channels = [int(count) for count in encoder.channels]
         self.pyramid = FeaturePyramidNetwork(channels, width)
         anchors = AnchorGenerator(ANCHOR_SIZES, (ASPECT_RATIOS,) * len(ANCHOR_SIZES))
@@ -146,22 +142,23 @@ class LensFinder(nn.Module):
         return self.score(pooled), found
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor) -> dict[str, np.ndarray]:
-        """Columns for (N, 3, h, w) RGB in 0..1.
+    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
+        """Columns for (N, 3, h, w) RGB in 0..1, the middle of images that have `border` more pixels on each side.
 
         Returns
         -------
         dict
             `lens_score` (N,) float32; `boxes` (N,) object: a list of [x0, y0, x1, y1, score] per image, best first,
-            in pixels of the whole stamp (edges of pixel i are i and i + 1), empty where nothing was found.
+            in pixels of the whole image (edges of pixel i are i and i + 1), empty where nothing was found.
         """
-        return self.columns(*self.eval()(rgb))
+        logits, found = self.eval()(rgb)
+        return self.columns(logits, found, border)
 
-    def columns(self, logits: Tensor, found: Sequence[Detections]) -> dict[str, np.ndarray]:
+    def columns(self, logits: Tensor, found: Sequence[Detections], border: int = 0) -> dict[str, np.ndarray]:
         """The columns of `predict_columns` from what `forward` gave."""
         boxes = np.empty(len(found), dtype=object)
         for i, arcs in enumerate(found):
-            corners = arcs.boxes * self.binning + self.offset
+            corners = arcs.boxes * self.binning + border
             boxes[i] = torch.cat([corners, arcs.scores[:, None]], dim=1).float().cpu().tolist()
         return {"lens_score": torch.sigmoid(logits.float()).cpu().numpy(), "boxes": boxes}
 
@@ -255,13 +252,12 @@ def pool(maps: Sequence[Tensor]) -> Tensor:
 
 def build(card: ModelCard) -> LensFinder:
     """The network that `card` describes, with weights yet to be filled in."""
-    architecture, inputs = card.architecture, card.inputs
+    architecture = card.architecture
     return LensFinder(
         from_architecture(architecture["encoder"]),
         proposals=int(architecture["proposals"]),
         width=int(architecture["width"]),
-        offset=(inputs.stamp_size - inputs.crop) // 2,
-        binning=inputs.binning,
+        binning=card.inputs.binning,
     )
 
 

@@ -153,7 +153,7 @@ class GalaxyLVM(nn.Module):
         cast(Tensor, self.rgb_spread).copy_(spread.clamp_min(1e-3))
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
         """Column `embedding`, (N, D) float32."""
         return {"embedding": self.embed(rgb).float().cpu().numpy()}
 

@@ -155,7 +155,7 @@ class MultiTaskNetwork(nn.Module):
         return {table: head(features) for table, head in self.heads.items()}
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
         """Every head's answer, calibrated.
 
         Parameters

@@ -11,6 +11,9 @@ ZERO_POINT = 22.5
 """AB magnitude of one nanomaggy."""
 
 VIEWER_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
+VIEWER_GAIN_WITH_I = 1.5
+"""Pictures with i (DR10) are shown so much brighter than those of g, r, z (DR9)."""
+
 VIEWER_SOFTENING = 0.03
 VIEWER_Q = 20.0
 
@@ -37,14 +40,16 @@ def viewer_rgb(flux: Tensor, bands: Sequence[str]) -> Tensor:
 
     Notes
     -----
-    With s_b the band's scale, m = 0.03 and Q = 20, after Lupton et al. (2004) as the viewer has it:
+    With s_b the band's scale (one and a half times as large if i is among the bands), m = 0.03 and Q = 20, after
+    Lupton et al. (2004) as the viewer has it:
     I is the mean over bands of max(0, s_b F_b + m), and each channel is
     (s_b F_b + m) asinh(Q I) / (sqrt(Q) I), clipped to 0..1.
     """
     unknown = [band for band in bands if band not in VIEWER_SCALES]
     if len(bands) != 3 or unknown:
         raise ValueError(f"the viewer stretch needs three of the bands {sorted(VIEWER_SCALES)}, not {list(bands)}")
-    scales = flux.new_tensor([VIEWER_SCALES[band] for band in bands]).view(1, 3, 1, 1)
+    gain = VIEWER_GAIN_WITH_I if "i" in bands else 1.0
+    scales = flux.new_tensor([gain * VIEWER_SCALES[band] for band in bands]).view(1, 3, 1, 1)
     scaled = flux * scales + VIEWER_SOFTENING
     intensity = scaled.clamp_min(0).mean(dim=1, keepdim=True)
     intensity = torch.where(intensity == 0, torch.full_like(intensity, 1e-6), intensity)

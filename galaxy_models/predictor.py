@@ -20,8 +20,11 @@ MODULES = {"lvm": ".lvm", "morphology": ".multitask", "align": ".align", "lens":
 class Network(Protocol):
     """What `predictor` asks of a network of any kind: an `nn.Module` with one more method."""
 
-    def predict_columns(self, rgb: torch.Tensor) -> dict[str, np.ndarray]:
-        """(N, 3, h, w) RGB in 0..1, as `InputSpec.to_network` makes it, to columns of N rows each."""
+    def predict_columns(self, rgb: torch.Tensor, border: int = 0) -> dict[str, np.ndarray]:
+        """(N, 3, h, w) RGB in 0..1, as `InputSpec.to_network` makes it, to columns of N rows each.
+
+        `border` says how many pixels the crop took off each side, for who answers with places in the image.
+        """
 
 
 class Predictor:
@@ -53,10 +56,12 @@ class Predictor:
     def predict_checked(self, images: torch.Tensor, units: str) -> dict[str, np.ndarray]:
         """The same for stamps whose geometry is known to fit, as the stamp store has them (uint8 or float16 too)."""
         device = next(self.network.parameters()).device
+        inputs = self.card.inputs
+        border = (images.shape[-1] - inputs.crop) // 2
         parts: list[dict[str, np.ndarray]] = []
         for start in range(0, max(len(images), 1), self.batch_size):
             batch = images[start : start + self.batch_size].to(device)
-            parts.append(self.network.predict_columns(self.card.inputs.to_network(batch, units)))  # type: ignore[operator]
+            parts.append(self.network.predict_columns(inputs.to_network(batch, units), border))  # type: ignore[operator]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 

@@ -50,9 +50,7 @@ class MaskedReconstruction(Objective):
         self, step: int, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
         """Loss in units of the channels' spread, and `masked_l1` in RGB units."""
-        # the picture is prepared in full precision whatever the network runs in
-        with torch.autocast(batch["images"].device.type, enabled=False):
-            rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
+        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
         count, _, height, width = rgb.shape
         hidden = random_masks(count, height, width, self.mask_patch, self.mask_fraction, generator)
         painted = self.network(rgb, hidden)

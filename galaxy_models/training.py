@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import math
 import signal
+import threading
 import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
@@ -138,7 +139,7 @@ def fit(
 
     AdamW, no decay on biases, norms and other vectors; linear warm-up, then a cosine to 1 % of the peak rate.
     A run that was killed and is called again with the same arguments ends with the same weights, bit for bit,
-    as one that was not (same kind of machine, same `threads`).
+    as one that was not (on a CPU of the same kind, with the same `threads`).
 
     Parameters
     ----------
@@ -203,7 +204,8 @@ def fit(
                 enable_model_summary=False,
             )
             try:
-                trainer.fit(module, _Steps(batches_from, module.step, steps))
+                with _sigterm_between_steps():
+                    trainer.fit(module, _Steps(batches_from, module.step, steps))
             except SIGTERMException:  # raised by Lightning between two steps
                 module.save()
                 raise Interrupted(
@@ -375,6 +377,19 @@ def _means(window: list[dict[str, float]]) -> dict[str, float]:
 def _rows(batch: Batch) -> str:
     rows = batch.get("rows")
     return str(rows.tolist()) if isinstance(rows, Tensor) else "(the batch names none)"
+
+
+@contextmanager
+def _sigterm_between_steps() -> Iterator[None]:
+    """Leave SIGTERM to Lightning alone: it would call a handler of the process too, which may end a step half done."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 @contextmanager

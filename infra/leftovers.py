@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 
 import psutil
 
@@ -32,10 +33,12 @@ def stop_leftovers(settings: Settings) -> int:
     """
     left = [process for process in psutil.process_iter() if _is_left_over(process, settings)]
     for process in left:
-        process.terminate()
+        with suppress(psutil.Error):  # it may end with another of them
+            process.terminate()
     _, alive = psutil.wait_procs(left, timeout=STOP_SECONDS)
     for process in alive:
-        process.kill()
+        with suppress(psutil.Error):
+            process.kill()
     return len(left)
 
 

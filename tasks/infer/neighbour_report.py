@@ -16,11 +16,14 @@ from tasks.infer.publish import EMBEDDINGS
 from tasks.ingest.labels import class_codes, class_names
 from tasks.ingest.survey import LabelTable, SurveyDefinition
 from tasks.preprocess.prepared import PreparedDataset
+from tasks.train.common import evenly
 
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float16]
 QUERIES_ON_SHEET = 8
 NEIGHBOURS_ON_SHEET = 7
+MOST = {"train": 20_000, "test": 5_000}
+"""Stamps of the gallery and queries that are compared each with each, evenly chosen."""
 
 
 def report_neighbours(
@@ -57,7 +60,9 @@ def report_neighbours(
         codes = class_codes(prepared.table, table)
         for path in sorted(catalogue.glob(f"*{EMBEDDINGS}")):
             embeddings = np.load(path, mmap_mode="r", allow_pickle=False)
-            gallery, queries = (_labelled(prepared, table, codes, embeddings, split) for split in ("train", "test"))
+            gallery, queries = (
+                evenly(_labelled(prepared, table, codes, embeddings, split), most) for split, most in MOST.items()
+            )
             if not len(gallery) or not len(queries):
                 continue
             name = f"{table.name}.{path.name.removesuffix(EMBEDDINGS)}neighbour_precision"

@@ -72,7 +72,7 @@ def _answers(
         stamps = dataset.read_shard(shard)[places]
         scales = catalog["pixel_scale"].to_numpy(dtype=np.float64)[places]
         for model, predictor in sorted(predictors.items()):
-            answers = answer(predictor, stamps, dataset.units, scales)
+            answers = answer(predictor, stamps, dataset.units, dataset.bands, scales)
             answered = np.ones(len(places), dtype=bool)
             answered[list(answers.refused)] = False
             for place, reason in answers.refused.items():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -31,16 +32,24 @@ class Answers:
     refused: dict[int, str] = field(default_factory=dict)
 
 
-def answer(predictor: Predictor, images: NDArray[Any], units: str, pixel_scales: NDArray[np.float64]) -> Answers:
+def answer(
+    predictor: Predictor, images: NDArray[Any], units: str, bands: Sequence[str], pixel_scales: NDArray[np.float64]
+) -> Answers:
     """Ask about raw stamps.
 
     Parameters
     ----------
     images
         (N, C, H, W) as the stamp store has them: nanomaggies, or RGB as uint8.
+    bands
+        Of the stamps. A model takes fluxes in the bands of its card alone.
     pixel_scales
         (N,) "/px, NaN for unknown. The model's card says which are legal.
     """
+    legal_bands = tuple(predictor.card.inputs.bands)
+    if units == "nanomaggy" and tuple(bands) != legal_bands:
+        reason = f"fluxes are in the bands {'-'.join(bands)}; the model takes {'-'.join(legal_bands)}"
+        return Answers({}, dict.fromkeys(range(len(images)), reason))
     finite = np.isfinite(images).all(axis=(1, 2, 3)) if images.dtype.kind == "f" else np.ones(len(images), bool)
     refused = {int(i): "pixels that are not finite" for i in np.flatnonzero(~finite)}
     scales = np.nan_to_num(np.asarray(pixel_scales, dtype=np.float64), nan=0.0)
@@ -68,7 +77,7 @@ def answer_rows(predictor: Predictor, dataset: StampDataset, rows: NDArray[np.in
     order = np.argsort(rows, kind="stable")  # neighbours in the store come from one shard
     for start in range(0, len(rows), block):
         places = order[start : start + block]
-        part = answer(predictor, dataset.read_rows(rows[places]), dataset.units, scales[rows[places]])
+        part = answer(predictor, dataset.read_rows(rows[places]), dataset.units, dataset.bands, scales[rows[places]])
         parts.append((places, part))
         refused |= {int(places[i]): reason for i, reason in part.refused.items()}
     columns: Columns = {}

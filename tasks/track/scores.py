@@ -41,9 +41,9 @@ def asker(settings: Settings, name: str, dataset: StampDataset, batch_size: int 
 def score(columns: Mapping[str, NDArray[Any]], table: pd.DataFrame, metric: str) -> NDArray[np.float64]:
     """(N,) scores from a model's columns, by what the metric's name ends in.
 
-    `accuracy`: 1 where the most probable class, of those that are labels here, is the label. `knn_precision`: the
-    share of a query's ten nearest in the gallery that have its label, NaN for the gallery (rows whose `role` is not
-    `query`). `auc` and `average_precision`: the `lens_score`.
+    `accuracy`: 1 where the most probable class is the label; the classes are the categories of the labels, if they have
+    some. `knn_precision`: the share of a query's ten nearest in the gallery that have its label, NaN for the gallery
+    (rows whose `role` is not `query`). `auc` and `average_precision`: the `lens_score`.
 
     Raises
     ------
@@ -53,7 +53,9 @@ def score(columns: Mapping[str, NDArray[Any]], table: pd.DataFrame, metric: str)
     labels = table["label"].to_numpy(dtype=object)
     kind = metric.rpartition(".")[2]
     if kind == "accuracy":
-        classes = sorted({str(label) for label in labels})
+        column = table["label"]
+        categorical = isinstance(column.dtype, pd.CategoricalDtype)
+        classes = sorted(map(str, column.cat.categories if categorical else set(labels)))
         names = _class_columns(columns, classes, metric.partition(".")[0])
         probabilities = np.stack([columns[name] for name in names], axis=1)
         return (np.array(classes, dtype=object)[probabilities.argmax(axis=1)] == labels).astype(np.float64)

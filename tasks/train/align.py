@@ -88,7 +88,7 @@ def align(context: StageContext) -> dict[str, Any]:
     report = _report(context.folder / "figures", embedder, tables)
     first = next(table for table in tables if table.trained)
     scores = _evaluation_set(prepared.table, first, embedder)
-    result = _result(context, prepared, base, network, tables, report, scores)
+    result = _result(context, prepared, base, network, tables, report, scores, plan)
     discard_working_copy(context.folder / WORKING_COPY)
     return result
 
@@ -183,6 +183,7 @@ def _result(
     tables: Sequence[ClassTable],
     report: tuple[dict[str, float], list[Path], dict[str, Any]],
     scores: pd.DataFrame,
+    plan: tuple[int, int],
 ) -> dict[str, Any]:
     metrics, figures, calibration = report
     trained = [table for table in tables if table.trained]
@@ -221,6 +222,7 @@ def _result(
         "figures": [str(path) for path in figures],
         "parameters": {
             **{name: str(value) for name, value in context.profile.align.model_dump().items()},
+            "steps": str(sum(plan)),
             "tables": ", ".join(table.name for table in trained),
             "tables_tested_only": ", ".join(table.name for table in tables if not table.trained),
         },
@@ -241,7 +243,7 @@ def _evaluation_set(catalog: pd.DataFrame, table: ClassTable, embedder: Embedder
     scores = pd.DataFrame(
         {
             "object_id": catalog["object_id"].to_numpy()[table.rows[test]],
-            "label": np.array(table.classes)[table.codes[test]],
+            "label": pd.Categorical(np.array(table.classes)[table.codes[test]], categories=table.classes),
             "score": (guess == table.codes[test]).astype(np.float64),
         }
     )

@@ -118,9 +118,7 @@ def initial_finder(
     """The pre-trained encoder with new heads: weights from the seed, the score fitted, see `fit_score`."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(settings.seed, -1))
-        finder = LensFinder(
-            lvm, proposals=settings.proposals, width=WIDTH, offset=(inputs.stamp_size - inputs.crop) // 2
-        )
+        finder = LensFinder(lvm, proposals=settings.proposals, width=WIDTH)
     fit_score(finder, scenes[0], inputs, units)
     return finder
 

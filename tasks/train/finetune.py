@@ -13,6 +13,7 @@ import torch
 from galaxy_models.augment import Augmentation
 from galaxy_models.card import ModelCard
 from galaxy_models.heads import ParameterHead
+from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.multitask import MultiTaskNetwork, describe
 from galaxy_models.predictor import load_network, save_model
@@ -22,7 +23,15 @@ from infra.errors import GalaxyError
 from infra.profile import FinetuneSettings
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
-from tasks.train.common import Rows, code_version, evenly, open_prepared, weights_digest, write_evaluation
+from tasks.train.common import (
+    Rows,
+    code_version,
+    evenly,
+    input_spec,
+    open_prepared,
+    weights_digest,
+    write_evaluation,
+)
 from tasks.train.degraded_pairs import degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
@@ -57,6 +66,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     settings = context.profile.finetune
     prepared = open_prepared(context)
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
+    inputs = _inputs(context, prepared, base)
     tables = [table.thinned(settings.working_stamps) for table in labelled_stamps(context.survey, prepared.table)]
     first = _first_tested(tables)
     labelled = np.unique(np.concatenate([table.rows[table.positions("train")] for table in tables]))
@@ -65,8 +75,8 @@ def finetune(context: StageContext) -> dict[str, Any]:
     copy = make_working_copy(context.folder / WORKING_COPY, prepared.dataset, everything, context.progress)
 
     units = prepared.dataset.units
-    pairs = degraded_pairs(base.inputs, units, prepared.dataset.bands, prepared.table)
-    scorer = Scorer(base.inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
+    pairs = degraded_pairs(inputs, units, prepared.dataset.bands, prepared.table)
+    scorer = Scorer(inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
     network = _network(cast(GalaxyLVM, lvm), tables, settings.seed)
     groups = label_groups(tables, settings.supposed_votes, settings.class_balance)
     drawer = BatchDrawer(groups, images["train"], copy, settings.batch_size, settings.seed)
@@ -78,7 +88,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
         drawer,
         pairs,
         shares,
-        base.inputs,
+        inputs,
         units,
         _augmentation(settings),
         _loss_weights(settings),
@@ -105,9 +115,16 @@ def finetune(context: StageContext) -> dict[str, Any]:
         report.heads()
         report.images(prepared.table, images["test"], first.scheme.source, pairs.space)
         report.curves(history)
-    result = _result(context, prepared, base, network, tables, first, report, settings.steps(len(labelled)))
+    result = _result(context, prepared, inputs, network, tables, first, report, settings.steps(len(labelled)))
     discard_working_copy(context.folder / WORKING_COPY)
     return result
+
+
+def _inputs(context: StageContext, prepared: PreparedDataset, base: ModelCard) -> InputSpec:
+    """The geometry of the pre-trained network. A model that gives radii in arcsec takes their pixel scale alone."""
+    resize = 0.0 if context.survey.tables("parameters") else context.profile.finetune.zoom
+    crop, binning = base.inputs.crop, base.inputs.binning
+    return input_spec(context.survey, prepared.table, prepared.rows("train"), crop, binning, resize)
 
 
 def _network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> MultiTaskNetwork:
@@ -189,7 +206,7 @@ def _first_tested(tables: Sequence[LabelledStamps]) -> LabelledStamps:
 def _result(
     context: StageContext,
     prepared: PreparedDataset,
-    base: ModelCard,
+    inputs: InputSpec,
     network: MultiTaskNetwork,
     tables: Sequence[LabelledStamps],
     first: LabelledStamps,
@@ -200,7 +217,7 @@ def _result(
     card = ModelCard(
         name=MODEL_NAME,
         architecture=architecture,
-        inputs=base.inputs,
+        inputs=inputs,
         training_data={
             "survey": context.survey.name,
             "prepared_digest": prepared.digest,
@@ -240,7 +257,7 @@ def _evaluation_set(table: pd.DataFrame, first: LabelledStamps, report: Report) 
     scores = pd.DataFrame(
         {
             "object_id": table["object_id"].to_numpy()[first.rows[first.positions("test")]],
-            "label": np.array(first.scheme.names)[codes],
+            "label": pd.Categorical(np.array(first.scheme.names)[codes], categories=first.scheme.names),
             "score": (probabilities.argmax(axis=1) == codes).astype(np.float64),
         }
     )

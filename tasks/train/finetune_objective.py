@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -131,7 +131,8 @@ class MultiTaskObjective(Objective):
         return named | {f"share.{task}": share for task, share in shares.items()}
 
     def _labelled(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
+        augmentation = unmeasured(self.augmentation) if batch["task"] == "parameters" else self.augmentation
+        rgb = augmented_input(batch["images"], self.units, self.inputs, augmentation, generator)
         pooled = self.network.features(rgb)
         losses = []
         for table, targets in batch["targets"].items():
@@ -163,6 +164,14 @@ class MultiTaskObjective(Objective):
         # in units of what guessing the batch's mean colour would cost
         scale = (rgb - rgb.mean(dim=(0, 2, 3), keepdim=True)).abs().mean().clamp_min(1e-3)
         return masked_l1(rebuilt, rgb, hidden) / scale
+
+
+def unmeasured(augmentation: Augmentation) -> Augmentation:
+    """The part of an augmentation that leaves every parameter as it was measured.
+
+    A resized stamp has another radius, a brighter one another magnitude, and a mirrored spiral turns the other way.
+    """
+    return replace(augmentation, resize=0.0, mirror=0.0, brightness=0.0, colour=0.0)
 
 
 def _turned(first: Tensor, second: Tensor, generator: torch.Generator) -> Sequence[Tensor]:

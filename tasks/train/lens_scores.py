@@ -51,7 +51,7 @@ def ask(finder: LensFinder, inputs: InputSpec, units: str, stamps: NDArray[np.ge
         batch = torch.from_numpy(np.ascontiguousarray(stamps[start : start + BATCH])).to(device)
         rgb = inputs.to_network(batch, units)
         logits, found = finder(rgb)
-        columns = finder.columns(logits, found)
+        columns = finder.columns(logits, found, (batch.shape[-1] - inputs.crop) // 2)
         scores.append(columns["lens_score"])
         boxes.extend(columns["boxes"])
         masks.append((best_masks(found, (rgb.shape[-2], rgb.shape[-1])) > MASK_LEVEL).cpu().numpy())

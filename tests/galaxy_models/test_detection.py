@@ -24,7 +24,7 @@ STILL = Augmentation(rotation=0, shift=0, resize=0, mirror=0, brightness=0, colo
 
 def finder() -> LensFinder:
     torch.manual_seed(0)
-    return LensFinder(build_lvm("nano"), proposals=8, width=32, offset=8)
+    return LensFinder(build_lvm("nano"), proposals=8, width=32)
 
 
 def scenes(seed: int, count: int = 8) -> dict[str, torch.Tensor]:
@@ -74,7 +74,7 @@ def train(folder: Path, steps: int, stop_after: int | None = None) -> LensFinder
 
 
 def test_columns_have_a_row_per_image_and_boxes_lie_in_the_stamp() -> None:
-    columns = finder().predict_columns(torch.rand(3, 3, 64, 64))
+    columns = finder().predict_columns(torch.rand(3, 3, 64, 64), border=8)
     assert columns["lens_score"].shape == (3,) and columns["lens_score"].dtype == np.float32
     assert ((columns["lens_score"] >= 0) & (columns["lens_score"] <= 1)).all()
     assert columns["boxes"].shape == (3,) and columns["boxes"].dtype == object
@@ -84,9 +84,9 @@ def test_columns_have_a_row_per_image_and_boxes_lie_in_the_stamp() -> None:
 
 
 def test_boxes_are_moved_from_the_crop_to_the_stamp() -> None:
-    made = LensFinder(build_lvm("nano"), proposals=4, width=16, offset=28, binning=2)
+    made = LensFinder(build_lvm("nano"), proposals=4, width=16, binning=2)
     arc = Detections(torch.tensor([[1.0, 2.0, 5.0, 9.0]]), torch.tensor([0.75]), torch.zeros(1, 16, 16))
-    columns = made.columns(torch.zeros(1), [arc])
+    columns = made.columns(torch.zeros(1), [arc], border=28)
     assert columns["boxes"][0] == [[30.0, 32.0, 38.0, 46.0, 0.75]]
     assert columns["lens_score"][0] == 0.5
 
@@ -166,6 +166,10 @@ def test_card_and_weights_rebuild_the_finder(tmp_path: Path) -> None:
     save_model(tmp_path, ModelCard("galaxy-lens-finder", content, INPUTS), made)
     images = np.random.default_rng(0).uniform(0, 1, (2, 3, 80, 80)).astype(np.float32)
     columns = load_predictor(tmp_path).predict(images, "rgb", 0.25)
-    expected = made.predict_columns(INPUTS.to_network(torch.from_numpy(images), "rgb"))
+    expected = made.predict_columns(INPUTS.to_network(torch.from_numpy(images), "rgb"), border=8)
     np.testing.assert_array_equal(columns["lens_score"], expected["lens_score"])
     assert list(columns["boxes"]) == list(expected["boxes"])
+    crop = np.ascontiguousarray(images[:, :, 8:-8, 8:-8])
+    moved = load_predictor(tmp_path).predict(crop, "rgb", 0.25)["boxes"]
+    for whole, part in zip(columns["boxes"], moved, strict=True):  # the same arcs, in pixels of what was given
+        np.testing.assert_allclose(np.array(whole)[:, :4] - 8, np.array(part)[:, :4], atol=1e-3)

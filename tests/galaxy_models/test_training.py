@@ -136,17 +136,25 @@ def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(tmp_pa
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
 
-def test_sigterm_saves_and_leaves(tmp_path: Path) -> None:
+def end_in_the_middle(number: int, frame: object) -> None:
+    raise AssertionError("a handler of the process ended the step in its middle")
+
+
+@pytest.mark.parametrize("handler", [signal.SIG_DFL, end_in_the_middle], ids=["default", "handled"])
+def test_sigterm_saves_and_leaves(tmp_path: Path, handler: Any) -> None:
     def ask_to_stop(done: int, total: int, note: str = "") -> None:
         if done == 7:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    before = signal.getsignal(signal.SIGTERM)
     whole, _ = train(tmp_path / "whole")
-    with pytest.raises(Interrupted, match=r"saved after step 7 of 20") as stopped:
-        train(tmp_path / "cut", progress=ask_to_stop)
+    before = signal.signal(signal.SIGTERM, handler)
+    try:
+        with pytest.raises(Interrupted, match=r"saved after step 7 of 20") as stopped:
+            train(tmp_path / "cut", progress=ask_to_stop)
+        assert signal.getsignal(signal.SIGTERM) == handler
+    finally:
+        signal.signal(signal.SIGTERM, before)
     assert stopped.value.code == 128 + signal.SIGTERM
-    assert signal.getsignal(signal.SIGTERM) == before
     steps: list[int] = []
     resumed, _ = train(tmp_path / "cut", progress=lambda done, total, note="": steps.append(done))
     assert steps[0] == 8, "nothing was lost"

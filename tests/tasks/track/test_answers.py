@@ -15,7 +15,7 @@ from galaxy_models.predictor import Predictor
 from infra.errors import GalaxyError
 from tasks.track.answers import answer, answer_rows
 from tasks.track.registry import register
-from tasks.track.scores import asker
+from tasks.track.scores import asker, score
 
 
 class Mean(torch.nn.Module):
@@ -23,7 +23,7 @@ class Mean(torch.nn.Module):
         super().__init__()
         self.one = torch.nn.Parameter(torch.ones(1))
 
-    def predict_columns(self, rgb: torch.Tensor) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: torch.Tensor, border: int) -> dict[str, np.ndarray]:
         mean = rgb.mean(dim=(1, 2, 3)).numpy()
         boxes = np.empty(len(mean), dtype=object)
         boxes[:] = [[[0.0, 0.0, 1.0, 1.0, float(value)]] for value in mean]
@@ -34,6 +34,9 @@ class Mean(torch.nn.Module):
 def predictor() -> Predictor:
     inputs = InputSpec(("g", "r", "z"), 32, 32, 1, (0.2, 0.3), unknown_pixel_scale=True)
     return Predictor(ModelCard("mean", {"kind": "lvm"}, inputs), Mean(), batch_size=3)
+
+
+BANDS = ("g", "r", "z")
 
 
 class Stamps:
@@ -55,7 +58,7 @@ class Stamps:
 def test_illegal_scale_and_broken_pixels_are_refused_row_by_row(predictor):
     images = np.linspace(0.1, 0.9, 6, dtype=np.float16)[:, None, None, None] * np.ones((1, 3, 32, 32), np.float16)
     images[4, 0, 0, 0] = np.nan
-    answers = answer(predictor, images, "nanomaggy", np.array([0.25, np.nan, 0.9, 0.25, 0.25, 0.2]))
+    answers = answer(predictor, images, "nanomaggy", BANDS, np.array([0.25, np.nan, 0.9, 0.25, 0.25, 0.2]))
     assert set(answers.refused) == {2, 4}
     assert "legal are 0.2 to 0.3" in answers.refused[2]
     assert "not finite" in answers.refused[4]
@@ -66,7 +69,7 @@ def test_illegal_scale_and_broken_pixels_are_refused_row_by_row(predictor):
 
 
 def test_all_refused_gives_no_columns(predictor):
-    answers = answer(predictor, np.zeros((2, 3, 32, 32), np.uint8), "rgb", np.array([5.0, 5.0]))
+    answers = answer(predictor, np.zeros((2, 3, 32, 32), np.uint8), "rgb", ("R", "G", "B"), np.array([5.0, 5.0]))
     assert answers.columns == {} and set(answers.refused) == {0, 1}
 
 
@@ -96,3 +99,16 @@ def test_registered_version_is_asked_by_object(settings, package_with, tiny_resu
     narrow.catalog["pixel_scale"] = 3.0
     with pytest.raises(GalaxyError, match="refuses 10 stamps"):
         asker(settings, "galaxy-lvm", narrow)("1", table, "sim.knn_precision")
+
+
+def test_fluxes_in_other_bands_are_refused_with_both_named(predictor):
+    answers = answer(predictor, np.ones((2, 3, 32, 32), np.float16), "nanomaggy", ("g", "r", "i"), np.full(2, 0.25))
+    assert not answers.columns
+    assert set(answers.refused) == {0, 1}
+    assert "g-r-i" in answers.refused[0] and "g-r-z" in answers.refused[0]
+
+
+def test_a_class_that_no_stamp_has_counts_for_champion_and_challenger_alike() -> None:
+    labels = pd.Categorical(["a", "b"], categories=["a", "b", "c"])
+    columns = {"p_a": np.array([0.3, 0.1]), "p_b": np.array([0.2, 0.6]), "p_c": np.array([0.5, 0.3])}
+    assert score(columns, pd.DataFrame({"label": labels}), "class.accuracy").tolist() == [0.0, 1.0]
