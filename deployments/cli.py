@@ -12,8 +12,9 @@ from typing import Annotated
 
 import typer
 from rich.console import Console
+from rich.text import Text
 
-from infra.environment import prepare_environment, running_services
+from infra.environment import prepare_environment, refuse_full_disk, running_services
 from infra.errors import GalaxyError
 from infra.leftovers import mark_run, stop_leftovers
 from infra.settings import Settings
@@ -33,11 +34,12 @@ def run(
     stages: Annotated[str, typer.Option(help="`all`, or stages separated by commas.")] = "all",
 ) -> None:
     """Run a survey through its stages. What is done is skipped, what was stopped is carried on."""
-    console = Console()
+    console = plain_console()
     settings = Settings.from_environment()
     # The terminal shows bars, and an error once; the run's log is in the Prefect UI.
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     prepare_environment(settings)
+    refuse_full_disk(settings)
     mark_run(settings)
     signal.signal(signal.SIGTERM, _end_in_order)
     from tasks.chain import chosen_stages, open_chain
@@ -69,7 +71,11 @@ def up(
 
     settings = Settings.from_environment()
     prepare_environment(settings)
-    console = Console()
+    refuse_full_disk(settings)
+    mark_run(settings)
+    console = plain_console()
+    if not running_services(settings):
+        stop_leftovers(settings)
     console.print("starting; the first time takes about half a minute ...")
     LocalStack(
         settings, prefect_port, mlflow_port, _prefect_file(), lambda line: console.print(line, highlight=False)
@@ -87,7 +93,7 @@ def status(as_json: Annotated[bool, typer.Option("--json", help="Print JSON inst
     if as_json:
         typer.echo(json.dumps(content, indent=2))
     else:
-        print_status(Console(), content)
+        print_status(plain_console(), content)
 
 
 @app.command()
@@ -97,11 +103,16 @@ def check(survey: Survey = "embedded", profile: ProfileOption = "laptop") -> Non
     prepare_environment(settings)
     from deployments.readiness import check_machine, expect_run
 
-    console = Console()
+    console = plain_console()
     ready = check_machine(console, settings)
     expect_run(console, settings, survey, profile)
     if not ready:
         raise typer.Exit(1)
+
+
+def plain_console(stderr: bool = False) -> Console:
+    """A console that shows brackets in paths and messages as they are, and does not take them for markup."""
+    return Console(stderr=stderr, markup=False)
 
 
 def _end_in_order(number: int, frame: object) -> None:
@@ -122,7 +133,7 @@ def main() -> None:
     try:
         app()
     except GalaxyError as error:
-        Console(stderr=True).print(f"[red]error[/red] {error}", highlight=False, soft_wrap=True)
+        plain_console(stderr=True).print(Text.assemble(("error ", "red"), str(error)), soft_wrap=True)
         sys.exit(1)  # and not faster: Prefect stops the server that it started for the run as the interpreter ends
 
 

@@ -33,7 +33,8 @@ def _bars(console: Console) -> Iterator[None]:
         TimeElapsedColumn(),
         "{task.fields[note]}",
     )
-    with Progress(*(TextColumn(c) if isinstance(c, str) else c for c in columns), console=console) as progress:
+    shown = [TextColumn(column, markup=False) if isinstance(column, str) else column for column in columns]
+    with Progress(*shown, console=console) as progress:
 
         def show(report: StageProgress) -> None:
             if report.stage not in bars:

@@ -11,6 +11,7 @@ import psutil
 import torch
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from galaxy_models.lvm import build_lvm
 from galaxy_models.precision import computes_in_bfloat16
@@ -46,7 +47,7 @@ def check_machine(console: Console, settings: Settings) -> bool:
     ]
     table = Table(title="this machine", title_justify="left", show_header=False)
     for name, value, good in rows:
-        table.add_row(name, value, "ok" if good else "[red]not enough[/red]")
+        table.add_row(name, value, "ok" if good else Text("not enough", "red"))
     console.print(table)
     return all(good for _, _, good in rows)
 

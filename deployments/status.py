@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 from rich.console import Console
@@ -40,18 +41,20 @@ def collect_status(settings: Settings) -> dict[str, Any]:
 
 def print_status(console: Console, content: dict[str, Any]) -> None:
     """Show the same as tables."""
-    console.print(f"home {content['home']}", highlight=False, soft_wrap=True)
+    home = Path(content["home"])
+    console.print(f"home {home}", highlight=False, soft_wrap=True)
     services = ", ".join(f"{name} {address}" for name, address in content["services"].items())
     console.print(f"services {services or 'not running; `galaxy up` starts them'}", highlight=False)
-    console.print(_stages(content["stages"]) if content["stages"] else "no stage has run yet: `galaxy run`")
+    console.print(_stages(content["stages"], home) if content["stages"] else "no stage has run yet: `galaxy run`")
     if content["models"]:
         console.print(_models(content["models"]))
     for path in content["catalogues"]:
         console.print(f"catalogue {path}", highlight=False, soft_wrap=True)
 
 
-def _stages(stages: list[dict[str, Any]]) -> Table:
+def _stages(stages: list[dict[str, Any]], home: Path) -> Table:
     table = Table("survey", "stage", "state", "what", title="stages", title_justify="left")
+    table.add_column("where, in the home folder", overflow="fold")
     for stage in stages:
         result = stage["result"] or {}
         if "headline" in result:
@@ -62,7 +65,9 @@ def _stages(stages: list[dict[str, Any]]) -> Table:
             what = f"{result['rows']} rows"
         else:
             what = ""
-        table.add_row(stage["survey"], stage["stage"], stage["state"], what)
+        table.add_row(
+            stage["survey"], stage["stage"], stage["state"], what, str(Path(stage["where"]).relative_to(home))
+        )
     return table
 
 

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 
-from infra.settings import Settings
+from infra.errors import GalaxyError
+from infra.settings import HOME_VARIABLE, Settings
+
+LEAST_FREE = 200 * 2**20
+"""Bytes; enough for the databases of Prefect and MLflow."""
 
 SERVICES_FILE = "services.json"
 """Written into the home folder by `galaxy up` while its services run."""
@@ -16,10 +21,20 @@ def prepare_environment(settings: Settings) -> None:
 
     Runs started while `galaxy up` is running report to its Prefect server, so that they are
     seen in the UI; otherwise Prefect starts a server of its own for the run, on the same database.
+
+    Raises
+    ------
+    GalaxyError
+        If the home folder cannot be made.
     """
     prefect_home = settings.home / "prefect"
-    prefect_home.mkdir(parents=True, exist_ok=True)
-    (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+    try:
+        prefect_home.mkdir(parents=True, exist_ok=True)
+        (settings.home / "mlflow").mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise GalaxyError(
+            f"cannot make the home folder {settings.home}: {error.strerror}; set {HOME_VARIABLE} to another folder"
+        ) from None
     defaults = {
         "GALAXY_HOME": str(settings.home),
         "GALAXY_SKY": str(settings.sky),
@@ -40,6 +55,16 @@ def prepare_environment(settings: Settings) -> None:
         defaults["PREFECT_API_URL"] = running["prefect"] + "/api"
     for name, value in defaults.items():
         os.environ.setdefault(name, value)
+
+
+def refuse_full_disk(settings: Settings) -> None:
+    """Raise GalaxyError if the home folder's disk has no room to begin with: databases fail badly on a full one."""
+    free = shutil.disk_usage(settings.home).free
+    if free < LEAST_FREE:
+        raise GalaxyError(
+            f"the disk of {settings.home} has {free / 2**20:.0f} MiB free, and a run needs {LEAST_FREE / 2**20:.0f} to "
+            f"begin with; make room, or set {HOME_VARIABLE} to a folder elsewhere"
+        )
 
 
 def running_services(settings: Settings) -> dict[str, str]:

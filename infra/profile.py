@@ -187,8 +187,10 @@ def parse_toml(path: Path, model: type[Model]) -> Model:
     """Read a TOML file into `model`; raises GalaxyError with file, key, value and what is allowed."""
     try:
         return model.model_validate(tomllib.loads(path.read_text()))
-    except tomllib.TOMLDecodeError as error:
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise GalaxyError(f"{path}: not valid TOML: {error}") from None
+    except OSError as error:
+        raise GalaxyError(f"cannot read {path}: {error.strerror}") from None
     except ValidationError as error:
         raise GalaxyError("\n".join(_sentence(path, model, problem) for problem in error.errors())) from None
 

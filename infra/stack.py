@@ -24,6 +24,8 @@ from infra.stage_folder import write_atomic
 HOST = "127.0.0.1"
 WORK_POOL = "local"
 START_SECONDS = 180
+ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
+"""Ctrl-C, `kill`, and a terminal that is closed."""
 
 
 @dataclass
@@ -69,7 +71,7 @@ class LocalStack:
             If the stack runs already, a port is in use, or a service ends by itself.
         """
         self._refuse_double_start()
-        for number in (signal.SIGINT, signal.SIGTERM):  # a shell may have started us with Ctrl-C ignored
+        for number in ENDING:  # a shell may have started us with Ctrl-C ignored
             signal.signal(number, _interrupt)
         try:
             self._start()
@@ -164,6 +166,8 @@ class LocalStack:
             time.sleep(1)
 
     def _stop(self) -> None:
+        for number in ENDING:  # a second Ctrl-C must not leave half of them running
+            signal.signal(number, signal.SIG_IGN)
         (self.settings.home / SERVICES_FILE).unlink(missing_ok=True)
         for service in reversed(self.services):
             if service.process.poll() is None:

@@ -65,10 +65,6 @@ class StageFolder:
         except FileNotFoundError:
             return None
 
-    def started(self) -> bool:
-        """Whether something of an unfinished run lies there."""
-        return self.path.exists() and self.result() is None
-
     def finish(self, result: Mapping[str, Any]) -> None:
         """Mark the stage as done, with its result (JSON values only)."""
         write_atomic(self.path / "result.json", json.dumps(dict(result), indent=2, sort_keys=True).encode())

@@ -12,7 +12,7 @@ import pandas as pd
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.ingest.images import ImageFolder
-from tasks.ingest.label_join import join_labels
+from tasks.ingest.label_join import join_labels, refused_labels
 from tasks.ingest.labels import label_columns
 from tasks.ingest.sources import open_source
 from tasks.ingest.survey import SurveyDefinition
@@ -105,12 +105,16 @@ def complete_catalogue(merged: pd.DataFrame, definition: SurveyDefinition) -> tu
     """
     catalogue = merged.copy()
     masks: set[Any] = set()
+    refused = [pd.DataFrame(columns=list(QUARANTINE_COLUMNS))]
     for table in definition.labels:
         source = next(source for source in definition.sources if source.name == table.source)
         if source.kind == "simulated":
             mine = (catalogue["source"] == source.name).to_numpy()
             truth = merged[mine].rename(columns=lambda name: str(name).removeprefix("truth_"))
-            labels, _ = label_columns(table.model_copy(update=_without_prefix(table.column)), truth, "the simulation")
+            labels, unknown = label_columns(
+                table.model_copy(update=_without_prefix(table.column)), truth, "the simulation"
+            )
+            refused.append(refused_labels(table, merged["object_id"][unknown.index], unknown))
             for name in labels:
                 catalogue[name] = labels[name].reindex(catalogue.index)
             masks.update({table.column, f"truth_{table.column}"} if table.kind == "truth_mask" else ())
@@ -122,7 +126,7 @@ def complete_catalogue(merged: pd.DataFrame, definition: SurveyDefinition) -> tu
         if name not in catalogue:
             catalogue[name] = None
     order = [*IDENTITY, *(name for group in (OBSERVED, LABELS, ("truth_",)) for name in _starting(catalogue, group))]
-    return catalogue[order], pd.DataFrame(columns=list(QUARANTINE_COLUMNS))
+    return catalogue[order], pd.concat([piece.astype(object) for piece in refused], ignore_index=True)
 
 
 def _scale(rows: pd.DataFrame, source: Any) -> Any:

@@ -9,10 +9,11 @@ from pathlib import Path
 from infra.errors import GalaxyError
 from infra.settings import SKY_VARIABLE, Settings
 from tasks.ingest.survey import SurveyDefinition, expand
+from tasks.ingest.tables import IMAGE_SUFFIXES
 
 
 def fingerprint(survey: SurveyDefinition, settings: Settings) -> dict[str, str]:
-    """SHA-256 of every table that the definition names, and of every image folder's file names and sizes.
+    """SHA-256 of every table that the definition names, and of names, sizes and times of every folder's images.
 
     Raises
     ------
@@ -33,10 +34,10 @@ def fingerprint(survey: SurveyDefinition, settings: Settings) -> dict[str, str]:
 
 
 def _listing(folder: Path) -> str:
-    """Digest of names and sizes: reading every image again would cost as much as the ingest that is to be skipped."""
-    files = sorted(
-        (path.relative_to(folder).as_posix(), path.stat().st_size) for path in folder.rglob("*") if path.is_file()
-    )
+    """Digest of what tells a changed image: reading all of them would cost as much as the ingest that is skipped."""
+    images = [path for path in folder.rglob("*") if path.name.lower().endswith(IMAGE_SUFFIXES)]
+    states = [(path.relative_to(folder).as_posix(), path.stat()) for path in images]
+    files = sorted((name, state.st_size, state.st_mtime_ns) for name, state in states)
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +19,9 @@ from tasks.stamps.stamp import Refusal
 
 LARGEST_IMAGE = 64_000_000
 """Pixels. A larger picture would decode to more memory than a stamp can be worth."""
+
+LARGEST_PIXEL_SCALE = 10.0
+"""Arcsec per pixel."""
 
 PICTURE_MODES = ("RGB", "RGBA", "L", "P", "CMYK")
 """Eight bits a channel; others are not display pictures."""
@@ -62,8 +66,27 @@ def open_picture(path: Path, keep: float, size: int) -> tuple[Image.Image, float
         return Refusal("truncated image" if truncated else "unreadable image", detail=f"{path.name}: {error}")
 
 
-def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
-    """Planes (C, H, W) float32 of the first image in a FITS file, and its pixel scale in "/px where it has a WCS.
+@dataclass(frozen=True)
+class Fluxes:
+    """What a FITS file holds.
+
+    Attributes
+    ----------
+    planes
+        (C, H, W) float32.
+    pixel_scale
+        "/px, None without a usable WCS.
+    bands
+        As the header names them, None if it does not.
+    """
+
+    planes: np.ndarray
+    pixel_scale: float | None
+    bands: str | None
+
+
+def open_fluxes(path: Path) -> Fluxes | Refusal:
+    """The first image in a FITS file.
 
     Raises
     ------
@@ -83,7 +106,7 @@ def open_fluxes(path: Path) -> tuple[np.ndarray, float | None] | Refusal:
         return _absent(path, error)
     except AstropyUserWarning as error:
         return Refusal("truncated image", detail=f"{path.name}: {error}")
-    except (OSError, ValueError, TypeError, KeyError) as error:
+    except Exception as error:  # decompressors raise errors of kinds of their own
         _raise_if_disk(error)
         return Refusal("unreadable image", detail=f"{path.name}: {error}")
 
@@ -97,23 +120,26 @@ def _absent(path: Path, error: FileNotFoundError) -> Refusal:
 
 def _raise_if_disk(error: Exception) -> None:
     """Let an error of the operating system go on, which may pass; a decoder's own errors have no number."""
-    # EINVAL: a damaged file sent its decoder to an offset before its start
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL):
+    # EINVAL: a damaged file sent its decoder to an offset before its start; the others: this file may not be read
+    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EACCES, errno.EPERM):
         raise error
 
 
-def _planes(path: Path, unit: fits.ImageHDU) -> tuple[np.ndarray, float | None] | Refusal:
+def _planes(path: Path, unit: fits.ImageHDU) -> Fluxes | Refusal:
     header = unit.header
     pixels = 1
     for axis in range(1, header["NAXIS"] + 1):
         pixels *= header[f"NAXIS{axis}"]
+    if pixels == 0:
+        return Refusal("unreadable image", detail=f"{path.name} has an axis without pixels")
     if header["NAXIS"] > 3 or pixels > LARGEST_IMAGE:
         return Refusal("image too large", detail=f"{path.name} has {header['NAXIS']} axes and {pixels} pixels")
     declared = str(header.get("BUNIT", "nanomaggy")).strip().lower()
     if declared not in ("nanomaggy", "nanomaggies", "nmgy", "nanomaggy/pix", ""):
         return Refusal("not in nanomaggies", detail=f"{path.name} has BUNIT {declared!r}")
     planes = np.asarray(unit.data, np.float32)
-    return (planes[None] if planes.ndim == 2 else planes), _pixel_scale(header)
+    bands = header.get("BANDS")
+    return Fluxes(planes[None] if planes.ndim == 2 else planes, _pixel_scale(header), bands and str(bands).strip())
 
 
 def _pixel_scale(header: fits.Header) -> float | None:
@@ -123,4 +149,5 @@ def _pixel_scale(header: fits.Header) -> float | None:
         scales = proj_plane_pixel_scales(WCS(header).celestial)  # degrees
     except (ValueError, TypeError, KeyError):
         return None
-    return float(np.mean(scales)) * 3600 if len(scales) == 2 else None
+    scale = float(np.mean(scales)) * 3600 if len(scales) == 2 else 0.0
+    return scale if 0 < scale <= LARGEST_PIXEL_SCALE else None  # a WCS without a scale gives a degree or nothing

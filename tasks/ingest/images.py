@@ -17,6 +17,9 @@ from tasks.ingest.survey import ImagesSource, SurveyDefinition, expand
 from tasks.ingest.tables import need_columns, object_ids, read_table
 from tasks.stamps.stamp import Refusal, Stamp
 
+SCALE_TOLERANCE = 0.01
+"""Relative difference between the pixel scale of a file and that of the definition."""
+
 FITS_SUFFIXES = (".fits", ".fit", ".fits.gz", ".fits.fz")
 
 
@@ -30,6 +33,8 @@ class ImageFolder:
         self.units = definition.units
         self.bands = tuple(definition.bands)
         self.stamp_size = definition.stamp_size
+        tables = [table for table in definition.labels if table.source == source.name and table.catalogue is None]
+        self.class_columns = [column for table in tables for column in table.class_columns]
 
     @property
     def what(self) -> str:
@@ -52,7 +57,7 @@ class ImageFolder:
             )
         columns = self.source.columns
         names = [columns.object_id, columns.file, columns.field]
-        table = read_table(self.catalogue, [name for name in names if name], self.what)
+        table = read_table(self.catalogue, [*(name for name in names if name), *self.class_columns], self.what)
         need_columns(table, [*names, columns.ra, columns.dec], self.catalogue, self.what)
         return table
 
@@ -92,7 +97,7 @@ class ImageFolder:
     def _files(self) -> pd.Series:
         """File of each row; where the table has no column for it, the one that is called like the object."""
         if self.source.columns.file:
-            return self.table[self.source.columns.file].astype(object)
+            return self.table[self.source.columns.file].astype(object).map(_file_name)
         by_id = {}
         for name in sorted(self.listing(), reverse=True):
             by_id[object_ids("", pd.Series([name]))[0]] = name
@@ -122,8 +127,14 @@ class ImageFolder:
         opened = open_fluxes(path)
         if isinstance(opened, Refusal):
             return opened
-        planes, scale = opened
-        bands = self.source.survey_bands
+        planes, bands = opened.planes, self.source.survey_bands
+        if opened.bands not in (None, bands):
+            return Refusal("wrong bands", detail=f"{path.name} says {opened.bands!r}, the definition {bands!r}")
+        given, scale = self.source.pixel_scale, opened.pixel_scale
+        if given and scale and abs(scale / given - 1) > SCALE_TOLERANCE:
+            return Refusal(
+                "pixel scale does not fit", detail=f'{path.name} has {scale:.4g} "/px, the definition {given:g}'
+            )
         if len(planes) != len(bands):
             return Refusal("wrong bands", detail=f"{path.name} has {len(planes)} planes for the bands {bands}")
         missing = [band for band in self.bands if band not in bands]
@@ -134,12 +145,19 @@ class ImageFolder:
         )
         if not np.isfinite(image).any():
             return Refusal("no coverage", state="no_coverage", detail=path.name)
-        halves = image.astype(np.float16)
+        with np.errstate(over="ignore"):  # refused in the next line
+            halves = image.astype(np.float16)
         if not np.isfinite(halves).all():
             return Refusal("pixels without a value", detail=f"{path.name}: {int((~np.isfinite(halves)).sum())} pixels")
         side = kept_side(planes.shape[2], planes.shape[1], self.source.rescale.keep)
-        return Stamp(halves, {"pixel_scale": self._pixel_scale(self.source.pixel_scale or scale, side)})
+        return Stamp(halves, {"pixel_scale": self._pixel_scale(scale or given, side)})
 
     def _pixel_scale(self, scale: float | None, side: float) -> float | None:
         """Pixel scale of the stamp, "/px, from that of the file and the side of the kept square in its pixels."""
         return None if scale is None else scale * side / self.stamp_size
+
+
+def _file_name(cell: object) -> str | None:
+    """A cell as the listing has the file: without blanks around it, and without a leading `./`."""
+    text = "" if pd.isna(cell) else str(cell).strip()  # type: ignore[call-overload]
+    return PurePosixPath(text).as_posix() if text else None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 
@@ -36,13 +37,11 @@ def join_labels(
         frame, path = folder.table, folder.catalogue
     else:
         path = Path(expand(table.catalogue, settings))
-        frame = read_table(path, [key], f"label table {table.name}")
+        frame = read_table(path, [key, *table.class_columns], f"label table {table.name}")
     need_columns(frame, [key], path, f"label table {table.name}")
     ids = object_ids(folder.source.name, frame[key])
     columns, unknown = label_columns(table, frame, str(path))
-    named = ids[unknown.index]
-    problems = [(name, "label is no class of the definition", text) for name, text in zip(named, unknown, strict=True)]
-
+    problems: list[tuple[Any, str, str]] = []
     strange = ~ids.isin(known)
     problems += [(ids[index], "label for an image that is not there", f"row {index}") for index in ids.index[strange]]
 
@@ -54,6 +53,17 @@ def join_labels(
     problems += [(name, "second label for one object", ", ".join(values)) for name, *values in second.itertuples()]
 
     labels = usable[~usable.index.duplicated()]
+    refused = [refused_labels(table, ids[unknown.index], unknown), _quarantine(table, problems)]
+    return labels, pd.concat([piece.astype(object) for piece in refused], ignore_index=True)
+
+
+def refused_labels(table: LabelTable, object_ids: pd.Series, unknown: pd.Series) -> pd.DataFrame:
+    """Quarantine of labels whose text is no class of the definition."""
+    reason = "label is no class of the definition"
+    return _quarantine(table, [(name, reason, text) for name, text in zip(object_ids, unknown, strict=True)])
+
+
+def _quarantine(table: LabelTable, problems: list[tuple[Any, str, str]]) -> pd.DataFrame:
     rows = [
         {
             "kind": "label",
@@ -66,4 +76,4 @@ def join_labels(
         }
         for name, reason, detail in problems
     ]
-    return labels, pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))
+    return pd.DataFrame(rows, columns=list(QUARANTINE_COLUMNS))

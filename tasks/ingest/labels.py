@@ -6,6 +6,7 @@ Columns are named `label.<table>`, `votes.<table>.<question>.<answer>`, `value.<
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -13,6 +14,9 @@ import pandas as pd
 
 from infra.errors import GalaxyError
 from tasks.ingest.survey import LabelTable
+
+WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
+"""A whole number as pandas writes it where cells of the column are empty."""
 
 
 def class_names(table: LabelTable) -> list[str]:
@@ -123,7 +127,7 @@ def label_columns(table: LabelTable, frame: pd.DataFrame, origin: str) -> tuple[
     unknown = pd.Series(dtype=object)
     columns: dict[str, Any] = {}
     if table.kind == "classes":
-        names = [table.column] if isinstance(table.column, str) else list(table.column or [])
+        names = table.class_columns
         text = frame[names[0]].map(_text)
         for name in names[1:]:
             text = text.str.cat(frame[name].map(_text), sep="/")
@@ -167,7 +171,9 @@ def _text(value: Any) -> str | None:
         return None
     if isinstance(value, float | np.floating) and float(value).is_integer():
         return str(int(value))
-    return str(value).strip() or None
+    text = str(value).strip()
+    whole = WHOLE_NUMBER.fullmatch(text)
+    return whole[1] if whole else text or None
 
 
 def _floats(catalog: pd.DataFrame, names: list[str]) -> np.ndarray:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Mapping
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
@@ -31,6 +32,12 @@ class Columns(Definition):
     dec: str | None = Field(None, description="Declination, degrees.")
     file: str | None = Field(None, description="File of the image, relative to the source's folder.")
     field: str | None = Field(None, description="Rows with the same value share pixels: they are split as one.")
+
+    @model_validator(mode="after")
+    def _both_or_none(self) -> Self:
+        if (self.ra is None) != (self.dec is None):
+            raise ValueError(f"a position needs both columns: `ra` is {self.ra!r} and `dec` is {self.dec!r}")
+        return self
 
 
 class Rescale(Definition):
@@ -75,6 +82,16 @@ class ImagesSource(Definition):
 
 
 Source = Annotated[SimulatedSource | ImagesSource, Field(discriminator="kind")]
+
+
+TEACHES: Mapping[str, tuple[str, ...]] = {
+    "classes": ("classification", "align", "neighbours"),
+    "votes": ("votes",),
+    "values": ("parameters",),
+    "grade": ("lens",),
+    "truth_mask": ("lens",),
+}
+"""Kind of label table to the tasks that can learn from it."""
 
 
 class LabelTable(Definition):
@@ -127,6 +144,19 @@ class LabelTable(Definition):
         for key in needs[self.kind]:
             if getattr(self, key) in (None, {}):
                 raise ValueError(f"label table {self.name!r} of kind {self.kind!r} needs the key `{key}`")
+        strange = [task for task in self.feeds if task not in TEACHES[self.kind]]
+        if strange:
+            raise ValueError(
+                f"label table {self.name!r} of kind {self.kind!r} cannot feed {', '.join(strange)}; "
+                f"it may feed {', '.join(TEACHES[self.kind])}"
+            )
+        if self.kind == "classes" and (len(set(self.classes.values())) < 2 or not self.class_columns):
+            raise ValueError(f"label table {self.name!r} needs a `column` and at least two different `classes`")
+        if self.positive_from is not None and self.negative_to is not None and self.positive_from <= self.negative_to:
+            raise ValueError(
+                f"label table {self.name!r}: `positive_from` {self.positive_from:g} must lie above `negative_to` "
+                f"{self.negative_to:g}"
+            )
         if isinstance(self.column, list) and self.kind != "classes":
             raise ValueError(f"label table {self.name!r} of kind {self.kind!r} takes one `column`, not {self.column}")
         unknown = sorted(set(self.parents) - set(self.questions))
@@ -135,6 +165,13 @@ class LabelTable(Definition):
                 f"label table {self.name!r}: `parents` names questions {unknown}; there is {[*self.questions]}"
             )
         return self
+
+    @property
+    def class_columns(self) -> list[str]:
+        """Columns whose text makes the class; none for other kinds."""
+        if self.kind != "classes":
+            return []
+        return [self.column] if isinstance(self.column, str) else list(self.column or [])
 
 
 class Quality(Definition):
@@ -180,6 +217,8 @@ class SurveyDefinition(Definition):
         for table in self.labels:
             if table.source not in names:
                 raise ValueError(f"label table {table.name!r} names source {table.source!r}; there is {names}")
+            if table.kind == "truth_mask" and self.sources[names.index(table.source)].kind != "simulated":
+                raise ValueError(f"label table {table.name!r}: only a simulated source has masks, not {table.source!r}")
         tables = [table.name for table in self.labels]
         if len(set(tables)) != len(tables):
             raise ValueError(f"label table names must differ, not {tables}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -44,10 +45,14 @@ def read_table(path: Path, text: Iterable[str], what: str) -> pd.DataFrame:
                     table[name] = table[name].astype(object).map(lambda value: None if pd.isna(value) else str(value))
         elif path.suffix == ".csv":
             # only an empty cell is missing: NA and nan may be names
-            columns = pd.read_csv(path, nrows=0).columns
+            columns = pd.read_csv(path, nrows=0, index_col=False).columns
             missing = {name: [""] if name in text else list(PANDAS_MISSING) for name in columns}
             types = dict.fromkeys(text, object)
-            table = pd.read_csv(path, dtype=types, na_values=missing, keep_default_na=False, low_memory=False)
+            with warnings.catch_warnings():  # lines that end in a comma more than the header, as some programs write
+                warnings.simplefilter("ignore", pd.errors.ParserWarning)
+                table = pd.read_csv(
+                    path, dtype=types, na_values=missing, keep_default_na=False, low_memory=False, index_col=False
+                )
             table = _count_rows(table)
         else:
             raise GalaxyError(f"{what}: {path} is neither .csv nor .parquet; convert it, and correct `catalogue`")

@@ -61,8 +61,10 @@ def measure_stamps(images: np.ndarray, units: str, bands: Sequence[str]) -> pd.D
         n rows: `sky_<b>`, `noise_<b>`, the `NAMES` (see `Sky`, `Sources`, `measure_profile`, `measure_trails`;
         `saturation` is the share of pixels at the ceiling in any band) and `pixel_hash`.
     """
+    if not len(images):  # one blank stamp tells the columns and their types
+        return _measure(np.zeros((1, *images.shape[1:]), images.dtype), units, bands).iloc[:0]
     pieces = [_measure(images[start : start + BATCH], units, bands) for start in range(0, len(images), BATCH)]
-    return pd.concat(pieces, ignore_index=True) if pieces else _measure(images, units, bands)
+    return pd.concat(pieces, ignore_index=True)
 
 
 def _measure(images: np.ndarray, units: str, bands: Sequence[str]) -> pd.DataFrame:

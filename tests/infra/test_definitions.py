@@ -108,3 +108,45 @@ def test_a_label_table_must_name_a_source_that_is_there(tmp_path: Path) -> None:
     path.write_text(path.read_text().replace('column = "g"', 'column = "g"\npositive_from = 1.0\nnegative_to = 0.0'))
     with pytest.raises(GalaxyError, match="names source 'b'"):
         load_survey(str(path))
+
+
+@pytest.mark.parametrize(
+    ("table", "words"),
+    [
+        (
+            'kind = "values"\nvalues = { size = "s" }\nfeeds = ["classification"]',
+            ["'values'", "classification", "parameters"],
+        ),
+        ('kind = "classes"\ncolumn = "c"\nclasses = { 1 = "one" }\nfeeds = ["align"]', ["two different `classes`"]),
+        (
+            'kind = "grade"\ncolumn = "g"\npositive_from = 1.0\nnegative_to = 2.0\nfeeds = ["lens"]',
+            ["`positive_from` 1", "`negative_to` 2"],
+        ),
+        ('kind = "truth_mask"\ncolumn = "m"\nfeeds = ["lens"]', ["only a simulated source has masks"]),
+    ],
+    ids=["feeds", "classes", "grade", "mask"],
+)
+def test_label_tables_that_can_teach_nothing_are_refused(tmp_path: Path, table: str, words: list[str]) -> None:
+    path = tmp_path / "mine.toml"
+    survey = SURVEY.replace("UNITS", "rgb").replace("BANDS", '["R", "G", "B"]')
+    path.write_text(survey + f'[[labels]]\nname = "t"\nsource = "a"\n{table}\n')
+    with pytest.raises(GalaxyError) as caught:
+        load_survey(str(path))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_half_a_position_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(
+        SURVEY.replace("UNITS", "rgb").replace("BANDS", '["R", "G", "B"]') + '[sources.columns]\nra = "RA"\n'
+    )
+    with pytest.raises(GalaxyError, match=r"`ra` is 'RA' and `dec` is None"):
+        load_survey(str(path))
+
+
+def test_a_definition_of_bytes_that_are_no_text_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_bytes(b'name = "\xff"')
+    with pytest.raises(GalaxyError, match=r"mine.toml: not valid TOML"):
+        load_survey(str(path))

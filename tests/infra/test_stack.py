@@ -73,7 +73,9 @@ def test_services_answer_on_loopback_and_stop_together(tmp_path: Path) -> None:
         second = start(tmp_path, free_port(), free_port())
         assert "run already" in second.communicate(timeout=60)[0]
     finally:
-        process.send_signal(signal.SIGINT)
+        process.send_signal(signal.SIGHUP)  # the terminal is closed,
+        time.sleep(0.3)
+        process.send_signal(signal.SIGINT)  # and a second signal comes while they are being stopped
         process.wait(timeout=90)
     deadline = time.monotonic() + 30
     for port in (prefect_port, mlflow_port):

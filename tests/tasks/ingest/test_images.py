@@ -127,7 +127,7 @@ def test_bad_pictures_are_refused_with_the_reason(survey, monkeypatch) -> None:
         assert (answer.reason, answer.state) == (reason, "failed"), name
 
 
-@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE, errno.EACCES])
+@pytest.mark.parametrize("number", [errno.EIO, errno.ESTALE, errno.EMFILE])
 @pytest.mark.parametrize("opener", ["PIL.Image.open", "astropy.io.fits.open"])
 def test_a_failing_disk_is_no_fault_of_the_image(survey, monkeypatch, number: int, opener: str) -> None:
     if "fits" in opener:
@@ -139,6 +139,61 @@ def test_a_failing_disk_is_no_fault_of_the_image(survey, monkeypatch, number: in
     monkeypatch.setattr(opener, fail)
     with pytest.raises(OSError, match="the disk fails"):
         read(survey, "g000.fits" if "fits" in opener else "g000.png")
+
+
+@pytest.mark.parametrize("opener", ["PIL.Image.open", "astropy.io.fits.open"])
+def test_a_file_that_may_not_be_read_is_refused_alone(survey, monkeypatch, opener: str) -> None:
+    if "fits" in opener:
+        as_fluxes(survey)
+
+    def forbid(*_: object, **__: object) -> None:
+        raise PermissionError(errno.EACCES, "permission denied")
+
+    monkeypatch.setattr(opener, forbid)
+    assert read(survey, "g000.fits" if "fits" in opener else "g000.png").reason == "unreadable image"
+
+
+@pytest.mark.parametrize("suffix", [".fits.fz", ".fits.gz"])
+def test_a_damaged_compressed_image_is_refused_whatever_its_decoder_raises(survey, suffix: str) -> None:
+    as_fluxes(survey)
+    noise = np.random.default_rng(0).normal(0, 1, (3, 64, 64)).astype(np.float32)
+    whole = survey.images / f"whole{suffix}"
+    unit = fits.CompImageHDU(noise) if suffix == ".fits.fz" else fits.PrimaryHDU(noise)
+    unit.writeto(whole)
+    assert isinstance(read(survey, whole.name), Stamp)
+    data, rng = whole.read_bytes(), np.random.default_rng(1)
+    for turn in range(40):
+        damaged = np.frombuffer(data, np.uint8).copy()
+        damaged[rng.integers(len(data) // 3, len(data), 40)] = rng.integers(0, 256, 40)
+        (survey.images / f"damaged{turn}{suffix}").write_bytes(damaged.tobytes())
+        assert isinstance(read(survey, f"damaged{turn}{suffix}"), Stamp | Refusal)
+
+
+def test_a_scale_or_bands_other_than_the_definitions_are_refused_with_both_named(survey) -> None:
+    as_fluxes(survey)
+    survey.source["pixel_scale"] = 0.5
+    cube = np.ones((3, 64, 64))
+    write_cube(survey.images / "cube.fits", cube, **WCS_KEYS)
+    answer = read(survey, "cube.fits")
+    assert answer.reason == "pixel scale does not fit"
+    assert "0.262" in answer.detail and "0.5" in answer.detail
+    write_cube(survey.images / "gri.fits", cube, BANDS="gri")
+    answer = read(survey, "gri.fits")
+    assert answer.reason == "wrong bands"
+    assert "'gri'" in answer.detail and "'grz'" in answer.detail
+
+
+def test_a_wcs_without_a_scale_says_nothing_of_it(survey) -> None:
+    as_fluxes(survey)
+    keys = {name: value for name, value in WCS_KEYS.items() if not name.startswith("CD")}
+    write_cube(survey.images / "cube.fits", np.ones((3, 64, 64)), **keys)
+    assert read(survey, "cube.fits").columns["pixel_scale"] is None
+
+
+def test_an_image_without_pixels_is_refused(survey) -> None:
+    as_fluxes(survey)
+    write_cube(survey.images / "nothing.fits", np.ones((3, 32, 0)))
+    assert read(survey, "nothing.fits").reason == "unreadable image"
 
 
 def test_a_damaged_offset_is_a_fault_of_the_image(survey, monkeypatch) -> None:

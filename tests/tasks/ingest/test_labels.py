@@ -10,7 +10,11 @@ import pytest
 
 from infra.errors import GalaxyError
 from tasks.ingest import labels
-from tasks.ingest.survey import LabelTable
+from tasks.ingest.catalogue import complete_catalogue
+from tasks.ingest.ingest import ingest
+from tasks.ingest.simulated import SimulatedGalaxies
+from tasks.ingest.survey import LabelTable, load_survey
+from tasks.stamps.dataset import StampDataset
 
 
 def table(**keys: Any) -> LabelTable:
@@ -83,3 +87,26 @@ def test_a_missing_column_is_named() -> None:
 def test_parents_must_be_questions() -> None:
     with pytest.raises(ValueError, match="armz"):
         table(kind="votes", questions={"arms": {"one": "a"}}, parents={"armz": "b"})
+
+
+def test_classes_may_be_called_what_pandas_takes_for_missing(survey) -> None:
+    shapes = np.resize(["None", "NA", "01", "2.0"], len(survey.table)).astype(object)
+    survey.table["shape"] = shapes
+    survey.labels[0]["classes"] = {"None": "nothing", "NA": "unclear", "01": "first", "2": "second"}
+    catalog = StampDataset.open(ingest(survey.context())["dataset"]).catalog.set_index("file")
+    expected = {"None": "nothing", "NA": "unclear", "01": "first", "2.0": "second"}
+    assert [catalog["label.shape"][name] for name in survey.table["name"]] == [expected[shape] for shape in shapes]
+
+
+def test_a_simulated_class_that_the_definition_forgets_is_in_the_quarantine() -> None:
+    definition = load_survey("embedded")
+    source = definition.sources[0].model_copy(update={"count": 60})
+    classes = next(table for table in definition.labels if table.kind == "classes")
+    forgetful = classes.model_copy(update={"classes": {k: v for k, v in classes.classes.items() if k != "spiral"}})
+    definition = definition.model_copy(update={"sources": [source], "labels": [forgetful]})
+    rows = SimulatedGalaxies(source, 64, ("g", "r", "z")).rows()
+    known = {"survey": "embedded", "source": source.name, "bands": "grz", "pixel_scale": 0.262, "state": "valid"}
+    _, refused = complete_catalogue(rows.assign(**known, healpix=0), definition)
+    spirals = rows.loc[rows["class"] == "spiral", "object_id"]
+    assert len(spirals) and refused["object_id"].tolist() == spirals.tolist()
+    assert set(refused["reason"]) == {"label is no class of the definition"}

@@ -28,6 +28,21 @@ def test_other_columns_miss_what_pandas_misses(tmp_path: Path, text: str) -> Non
     pd.testing.assert_series_equal(read_table(tmp_path / "table.csv", ["id"], "source a")["size"], expected["size"])
 
 
+def test_lines_that_end_in_a_comma_are_not_shifted(tmp_path: Path) -> None:
+    (tmp_path / "table.csv").write_text("id,file\n020,a.png,\n021,b.png,\n")
+    table = read_table(tmp_path / "table.csv", ["id"], "source a")
+    assert table["id"].tolist() == ["020", "021"]
+    assert table["file"].tolist() == ["a.png", "b.png"]
+
+
+def test_files_are_found_however_their_cells_are_written(survey) -> None:
+    survey.table["file"] = survey.table["name"]
+    survey.table.loc[0, "file"] = " g000.png "
+    survey.table.loc[1, "file"] = "./g001.png"
+    survey.source["columns"] |= {"file": "file"}
+    assert ingest(survey.context())["accepted"] == 40
+
+
 def test_an_index_that_repeats_tells_no_rows_apart(survey) -> None:
     context = survey.context()
     expected = ingest(context)

@@ -139,3 +139,11 @@ def test_frames_without_data_are_measured_and_not_refused(scene):
 def test_the_hash_is_of_pixels(scene):
     images = scene(2).images
     assert pixel_hash(images[0]) == pixel_hash(images[0].copy()) != pixel_hash(images[1])
+
+
+@pytest.mark.parametrize(("units", "kind"), [("nanomaggy", np.float16), ("rgb", np.uint8)])
+def test_a_shard_without_a_valid_stamp_has_the_columns_of_others(units: str, kind: type) -> None:
+    none = measure_stamps(np.zeros((0, 3, 64, 64), kind), units, BANDS)
+    one = measure_stamps(np.ones((1, 3, 64, 64), kind), units, BANDS)
+    assert len(none) == 0
+    assert none.dtypes.to_dict() == one.dtypes.to_dict()

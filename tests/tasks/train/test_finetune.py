@@ -382,7 +382,7 @@ def test_parameters_are_learnt_from_stamps_that_still_have_them() -> None:
     generator = torch.Generator().manual_seed(0)
     y, x = torch.meshgrid(torch.arange(64.0) - 31.5, torch.arange(64.0) - 31.5, indexing="ij")
     radius, azimuth = torch.hypot(x, y), torch.atan2(y, x)
-    spiral = torch.exp(-radius / 7) * (1 + torch.cos(2 * (azimuth - 2 * torch.log(radius + 1)))) / 4
+    spiral = torch.exp(-radius / 4) * (1 + torch.cos(2 * (azimuth - 2 * torch.log(radius + 1)))) / 4
     stamps = spiral.expand(64, 3, 64, 64)
     inputs = InputSpec(("g", "r", "z"), 64, 64, 1, (0.2, 0.3), unknown_pixel_scale=True)
     views = augmented_input(stamps, "rgb", inputs, replace(unmeasured(Augmentation()), shift=0, noise=0), generator)
