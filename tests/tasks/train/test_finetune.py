@@ -395,5 +395,7 @@ def test_parameters_are_learnt_from_stamps_that_still_have_them() -> None:
 
     assert (winding(views) > 2).all() and (winding(stamps.flip(3)) < 0.5).all()
     torch.testing.assert_close(views.sum(dim=(1, 2, 3)), stamps.sum(dim=(1, 2, 3)), rtol=0.06, atol=0)
-    moment = [(images[:, 0] * radius**2).sum(dim=(1, 2)) / images[:, 0].sum(dim=(1, 2)) for images in (views, stamps)]
-    torch.testing.assert_close(moment[0], moment[1], rtol=0.05, atol=0)
+    inside = [
+        (images[:, 0] * (radius < 6)).sum(dim=(1, 2)) / images[:, 0].sum(dim=(1, 2)) for images in (views, stamps)
+    ]
+    torch.testing.assert_close(inside[0], inside[1], rtol=0.04, atol=0)  # a zoom of 15 % would change it by a fifth
