@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -78,3 +79,10 @@ def make_home(path: Path) -> Home:
     survey = path / "tiny.toml"
     survey.write_text("\n".join(lines).replace('name = "embedded"', 'name = "tiny"', 1) + "\n")
     return Home(path, survey)
+
+
+def free_port() -> int:
+    """A port of the loopback that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

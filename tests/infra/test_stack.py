@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.end_to_end.home import free_port
+
 GALAXY = Path(sys.executable).with_name("galaxy")
 PROJECT = Path(__file__).parents[2]
 
@@ -27,12 +29,6 @@ def start(home: Path, prefect_port: int, mlflow_port: int) -> subprocess.Popen[s
         stderr=subprocess.STDOUT,
         text=True,
     )
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 def test_port_in_use_is_named_with_the_option_that_changes_it(tmp_path: Path) -> None:
