@@ -86,7 +86,7 @@ class FinetuneSettings(EpochSettings):
     """Four tasks on one encoder; an epoch is as many stamps, of all tasks, as have a label."""
 
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of the cosine schedule, for the heads.")
-    epochs: float = Field(44, gt=0, description="Passes over the labelled train stamps.")
+    epochs: float = Field(28, gt=0, description="Passes over the labelled train stamps.")
     max_steps: int = Field(2800, ge=1, description="Stop here even if the epochs are not over.")
     shares: Literal["adaptive", "equal", "fixed"] = Field("adaptive", description="How steps are shared among tasks.")
     fixed_shares: dict[str, float] = Field(default_factory=dict, description="Share of each task, for `fixed`.")
