@@ -55,8 +55,6 @@ def report_neighbours(
     metrics: dict[str, float] = {}
     figures: list[Path] = []
     for table in survey.tables("neighbours"):
-        if table.kind != "classes":
-            continue
         codes = class_codes(prepared.table, table)
         for path in sorted(catalogue.glob(f"*{EMBEDDINGS}")):
             embeddings = np.load(path, mmap_mode="r", allow_pickle=False)

@@ -75,7 +75,7 @@ def class_tables(survey: SurveyDefinition, catalog: pd.DataFrame, minimum: float
     GalaxyError
         If a class has no symbol, or there is nothing to train on or to test with.
     """
-    tables = [_reduced(label, catalog) for label in survey.tables("align") if label.kind == "classes"]
+    tables = [_reduced(label, catalog) for label in survey.tables("align")]
     teachers = [table for table in tables if len(np.unique(table.codes[table.places("train")])) >= 2]
     if not teachers:
         raise GalaxyError(

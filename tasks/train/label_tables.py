@@ -80,7 +80,7 @@ def labelled_stamps(survey: SurveyDefinition, table: pd.DataFrame) -> list[Label
         If no class table has two classes among the train stamps.
     """
     wanted = [label for label in survey.labels if {"classification", "votes", "parameters"} & set(label.feeds)]
-    found = [_reduce(label, table) for label in wanted if label.kind in TASK_OF_KIND]
+    found = [_reduce(label, table) for label in wanted]
     usable = [stamps for stamps in found if _teaches(stamps)]
     if not any(stamps.scheme.kind == "classes" for stamps in usable):
         raise GalaxyError(

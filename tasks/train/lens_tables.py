@@ -67,7 +67,7 @@ def lens_tables(survey: SurveyDefinition, table: pd.DataFrame, stamp_size: int) 
     Raises
     ------
     GalaxyError
-        If there is none, one is of a kind that names no lenses, or one has too few lenses or others to learn from.
+        If there is none, or one has too few lenses or others to learn from.
     """
     definitions = survey.tables("lens")
     if not definitions:
@@ -82,18 +82,14 @@ def _reduce(definition: LabelTable, survey: SurveyDefinition, table: pd.DataFram
     eligible = (table["source"] == definition.source) & table["usable"].astype(bool)
     eligible &= table["split"].isin(("train", "validation", "test"))
     arcs: StampMasks | None = None
-    if definition.kind == "grade" and definition.positive_from is not None and definition.negative_to is not None:
-        grade = grades(table, definition)
-        lens, other = grade >= definition.positive_from, grade <= definition.negative_to
-    elif definition.kind == "truth_mask":
+    if definition.kind == "truth_mask":
         arcs = masks(table, definition, stamp_size)
         lens = arcs.known & np.array([bool(mask.any()) for mask in (arcs[i] for i in range(len(arcs)))], dtype=bool)
         other = ~lens
     else:
-        raise GalaxyError(
-            f"survey {survey.name}: label table {definition.name} feeds `lens` but is of kind `{definition.kind}`; "
-            "the lens finder learns from `grade` and `truth_mask`"
-        )
+        assert definition.positive_from is not None and definition.negative_to is not None, "a grade has limits"
+        grade = grades(table, definition)
+        lens, other = grade >= definition.positive_from, grade <= definition.negative_to
     rows = np.flatnonzero(eligible.to_numpy() & (lens | other))
     part = table.iloc[rows]
     reduced = LensTable(

@@ -98,11 +98,6 @@ class PretrainReport:
         figures stand those of the same network untrained, of the pictures themselves at 16 x 16 pixels, and chance.
         """
         for label in self.survey.tables("neighbours"):
-            if label.kind != "classes":
-                raise GalaxyError(
-                    f"label table {label.name!r} of kind {label.kind!r} feeds `neighbours`; only tables of kind "
-                    "'classes' can: remove it from `feeds`"
-                )
             self._neighbours(label, network, untrained)
 
     def loss_curve(self, history: History) -> None:

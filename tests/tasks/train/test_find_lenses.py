@@ -108,7 +108,6 @@ def survey(units: str, tables: list[str]) -> SurveyDefinition:
     known: dict[str, dict[str, Any]] = {
         "arc": {"kind": "truth_mask", "column": "arc"},
         "lens": {"kind": "grade", "column": "grade", "positive_from": 2.0, "negative_to": 0.3},
-        "kind": {"kind": "classes", "column": "kind", "classes": {"smooth": "smooth"}},
     }
     images = {"kind": "images", "folder": "unused", "catalogue": "unused", "survey_bands": "grz"}
     source = images if units == "rgb" else {"kind": "simulated", "count": COUNT}
@@ -242,7 +241,5 @@ def test_surveys_that_cannot_teach_lenses_are_refused(lens_context: Callable[...
     context = lens_context("rgb", ["lens"])
     with pytest.raises(GalaxyError, match="no label table feeds `lens`"):
         find_lenses(dataclasses.replace(context, survey=survey("rgb", [])))
-    with pytest.raises(GalaxyError, match="kind feeds `lens` but is of kind"):
-        find_lenses(dataclasses.replace(context, survey=survey("rgb", ["kind"])))
     with pytest.raises(GalaxyError, match="only 1 lenses"):
         find_lenses(lens_context("rgb", ["lens"], lenses=1))
