@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-import logging
 import math
 import signal
-import threading
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
@@ -19,6 +15,7 @@ from lightning.pytorch.utilities.exceptions import SIGTERMException
 from torch import Tensor, nn
 
 from .checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
+from .lightning_manners import quiet, sigterm_between_steps
 from .precision import computes_in_bfloat16
 from .schedule import rate_at, step_seed
 
@@ -190,7 +187,7 @@ def fit(
     if module.step < steps:
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
-        with _quiet(), torch.random.fork_rng():
+        with quiet(), torch.random.fork_rng():
             trainer = Trainer(
                 accelerator="gpu" if device.startswith("cuda") else device,
                 devices=1,
@@ -204,7 +201,7 @@ def fit(
                 enable_model_summary=False,
             )
             try:
-                with _sigterm_between_steps():
+                with sigterm_between_steps():
                     trainer.fit(module, _Steps(batches_from, module.step, steps))
             except SIGTERMException:  # raised by Lightning between two steps
                 module.save()
@@ -377,33 +374,3 @@ def _means(window: list[dict[str, float]]) -> dict[str, float]:
 def _rows(batch: Batch) -> str:
     rows = batch.get("rows")
     return str(rows.tolist()) if isinstance(rows, Tensor) else "(the batch names none)"
-
-
-@contextmanager
-def _sigterm_between_steps() -> Iterator[None]:
-    """Leave SIGTERM to Lightning alone: it would call a handler of the process too, which may end a step half done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Lightning's banner and hints kept out of the user's terminal while the training runs."""
-    loggers = [logging.getLogger(name) for name in ("lightning.pytorch", "lightning.fabric", "lightning")]
-    levels = [logger.level for logger in loggers]
-    for logger in loggers:
-        logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # hints about loader workers, unused loggers and GPUs do not concern the loop above
-            warnings.filterwarnings("ignore", module=r"lightning\.")
-            yield
-    finally:
-        for logger, level in zip(loggers, levels, strict=True):
-            logger.setLevel(level)
