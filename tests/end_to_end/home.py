@@ -14,6 +14,7 @@ from typing import Any
 
 GALAXY = Path(sys.executable).with_name("galaxy")
 PROFILE = Path(__file__).with_name("tiny_profile.toml")
+PROJECT = Path(__file__).parents[2]
 RUN_SECONDS = 500
 
 
@@ -86,3 +87,26 @@ def free_port() -> int:
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         return int(probe.getsockname()[1])
+
+
+def start_services(environment: dict[str, str], prefect_port: int, mlflow_port: int) -> subprocess.Popen[str]:
+    """`galaxy up` in the project's folder."""
+    return subprocess.Popen(
+        [GALAXY, "up", "--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)],
+        cwd=PROJECT,
+        env=environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+
+
+def wait_until_up(process: subprocess.Popen[str]) -> None:
+    """Read what `galaxy up` prints until it says how to stop it."""
+    assert process.stdout is not None
+    lines = []
+    for line in process.stdout:
+        lines.append(line)
+        if "Ctrl-C" in line:
+            return
+    raise AssertionError("".join(lines))

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import shutil
 import signal
-import subprocess
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import sync_playwright
 
-from tests.end_to_end.home import GALAXY, PROFILE, Home, free_port, make_home
+from tests.end_to_end.home import PROFILE, Home, free_port, make_home, start_services, wait_until_up
 
 CHROMIUM = shutil.which("chromium")
 QUIET = [
@@ -44,22 +43,9 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Home:
 def server(home: Home) -> Iterator[str]:
     """Address of the Prefect server of a running `galaxy up`."""
     port = free_port()
-    process = subprocess.Popen(
-        [GALAXY, "up", "--prefect-port", str(port), "--mlflow-port", str(free_port())],
-        cwd=Path(__file__).parents[2],
-        env=home.environment(),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    process = start_services(home.environment(), port, free_port())
     try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        assert "Ctrl-C" in "".join(lines), "".join(lines)
+        wait_until_up(process)
         yield f"http://127.0.0.1:{port}"
     finally:
         process.send_signal(signal.SIGINT)

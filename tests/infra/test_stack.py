@@ -6,29 +6,18 @@ import os
 import signal
 import socket
 import subprocess
-import sys
 import time
 import urllib.request
 from pathlib import Path
 
 import pytest
 
-from tests.end_to_end.home import free_port
-
-GALAXY = Path(sys.executable).with_name("galaxy")
-PROJECT = Path(__file__).parents[2]
+from tests.end_to_end.home import free_port, start_services, wait_until_up
 
 
 def start(home: Path, prefect_port: int, mlflow_port: int) -> subprocess.Popen[str]:
     kept = {k: v for k, v in os.environ.items() if not k.startswith(("PREFECT_", "MLFLOW_", "GALAXY_"))}
-    return subprocess.Popen(
-        [GALAXY, "up", "--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)],
-        cwd=PROJECT,
-        env={**kept, "GALAXY_HOME": str(home), "COLUMNS": "200"},
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
+    return start_services({**kept, "GALAXY_HOME": str(home), "COLUMNS": "200"}, prefect_port, mlflow_port)
 
 
 def test_port_in_use_is_named_with_the_option_that_changes_it(tmp_path: Path) -> None:
@@ -49,13 +38,7 @@ def test_services_answer_on_loopback_and_stop_together(tmp_path: Path) -> None:
     prefect_port, mlflow_port = free_port(), free_port()
     process = start(tmp_path, prefect_port, mlflow_port)
     try:
-        assert process.stdout is not None
-        lines = []
-        for line in process.stdout:
-            lines.append(line)
-            if "Ctrl-C" in line:
-                break
-        assert "Ctrl-C" in lines[-1], "".join(lines)
+        wait_until_up(process)
         for address in (f"http://127.0.0.1:{prefect_port}/api/health", f"http://127.0.0.1:{mlflow_port}/health"):
             with urllib.request.urlopen(address, timeout=10) as answer:
                 assert answer.status == 200
