@@ -7,8 +7,11 @@ from pathlib import Path
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from infra.remote import is_url
+
 HOME_VARIABLE = "GALAXY_HOME"
 SKY_VARIABLE = "GALAXY_SKY"
+STORE_VARIABLE = "GALAXY_STORE"
 
 
 class Settings(BaseModel):
@@ -22,15 +25,19 @@ class Settings(BaseModel):
 
     home: Path = Field(description="Folder of everything the pipeline makes (GALAXY_HOME).")
     sky: Path = Field(description="Folder of real images for the survey `real_sky` (GALAXY_SKY).")
+    store: str = Field("", description="Folder or URL of the stamps, such as s3://bucket/stamps; in `home` if empty.")
     mlflow_uri: str = Field(description="MLflow tracking and registry address (MLFLOW_TRACKING_URI).")
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read GALAXY_HOME, GALAXY_SKY and MLFLOW_TRACKING_URI; each has a default beside the current folder."""
+        """Read GALAXY_HOME, GALAXY_SKY, GALAXY_STORE and MLFLOW_TRACKING_URI; each has a default beside this folder."""
         home = Path(os.environ.get(HOME_VARIABLE, "galaxy-data")).expanduser().resolve()
         sky = Path(os.environ.get(SKY_VARIABLE, "../shared/sky")).expanduser().resolve()
         mlflow_uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
-        return cls(home=home, sky=sky, mlflow_uri=mlflow_uri)
+        store = os.environ.get(STORE_VARIABLE, "").rstrip("/")
+        if store and not is_url(store):
+            store = str(Path(store).expanduser().resolve())
+        return cls(home=home, sky=sky, store=store, mlflow_uri=mlflow_uri)
 
     @property
     def mlflow_artifacts(self) -> Path:

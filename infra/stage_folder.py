@@ -21,13 +21,14 @@ def canonical_digest(value: Any) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def write_atomic(path: Path, data: bytes) -> None:
-    """Write `data` to `path` so that a reader, or a restart after a kill, sees all of it or none."""
+def write_atomic(path: Path, *pieces: bytes | bytearray | memoryview) -> None:
+    """Write `pieces`, one after the other, to `path` so that a reader, or a restart after a kill, sees all or none."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            file.write(data)
+            for piece in pieces:
+                file.write(piece)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -12,7 +12,7 @@ from infra.profile import Profile, load_profile
 from infra.progress import progress_of
 from infra.settings import Settings
 from infra.stage_folder import StageFolder
-from tasks.ingest.fingerprint import fingerprint
+from tasks.ingest.sources import fingerprint
 from tasks.ingest.survey import SurveyDefinition, load_survey
 from tasks.stage import Record, StageContext
 

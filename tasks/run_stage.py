@@ -15,6 +15,7 @@ from galaxy_models.checkpoint import CheckpointError
 from galaxy_models.training import DivergedError
 from infra.errors import GalaxyError
 from infra.progress import progress_of
+from infra.remote import exists
 from tasks.chain import MODELS, Chain
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
@@ -64,7 +65,7 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
 
 def _still_there(result: Mapping[str, Any]) -> bool:
     """Whether what a result names has not been deleted since; what is gone is made again."""
-    return all(Path(result[kind]).exists() for kind in ("dataset", "prepared", "model", "catalogue") if kind in result)
+    return all(exists(result[kind]) for kind in ("dataset", "prepared", "model", "catalogue") if kind in result)
 
 
 @contextmanager

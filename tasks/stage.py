@@ -9,6 +9,7 @@ from typing import Any
 
 from infra.profile import Profile
 from infra.progress import Progress
+from infra.remote import join
 from infra.settings import Settings
 from tasks.ingest.survey import SurveyDefinition
 
@@ -35,3 +36,9 @@ class StageContext:
     upstream: Mapping[str, Mapping[str, Any]]
     progress: Progress
     record: Record
+
+    def store(self, name: str) -> str:
+        """Path or URL of what the stage keeps under a name and may be large: in its folder, or in the store."""
+        if not self.settings.store:
+            return str(self.folder / name)
+        return join(self.settings.store, f"{self.folder.parent.name}/{self.folder.name}/{name}")

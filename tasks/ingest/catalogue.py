@@ -11,7 +11,6 @@ import pandas as pd
 
 from infra.errors import GalaxyError
 from infra.settings import Settings
-from tasks.ingest.images import ImageFolder
 from tasks.ingest.label_join import join_labels, refused_labels
 from tasks.ingest.labels import label_columns
 from tasks.ingest.sources import open_source
@@ -61,11 +60,11 @@ def make_plan(definition: SurveyDefinition, settings: Settings) -> Plan:
         reader = open_source(source, definition, settings)
         rows = reader.rows()
         source_columns[source.name] = {str(name): str(dtype) for name, dtype in rows.dtypes.items()}
-        if isinstance(reader, ImageFolder):
-            given = reader.source.columns.ra is not None and reader.source.columns.dec is not None
-            good, bad = refuse_rows(rows, reader.table, given, reader.listing())
+        objects = reader.table
+        if objects is None:
+            good, bad = refuse_rows(rows, None, True, reader.files())
         else:
-            good, bad = refuse_rows(rows, None, True, None)
+            good, bad = refuse_rows(rows, objects.frame, objects.has_positions, reader.files())
         refused.append(refused_table(source.name, rows, bad))
         good = good.assign(
             survey=definition.name, source=source.name, bands=source.survey_bands, pixel_scale=_scale(good, source)
@@ -73,8 +72,8 @@ def make_plan(definition: SurveyDefinition, settings: Settings) -> Plan:
         for table in definition.labels:
             if table.source != source.name:
                 continue
-            if isinstance(reader, ImageFolder):
-                labels, problems = join_labels(table, reader, set(rows["object_id"].dropna()), settings)
+            if objects is not None:
+                labels, problems = join_labels(table, objects, set(rows["object_id"].dropna()), settings)
                 good = good.join(labels, on="object_id")
                 refused.append(problems)
             elif table.kind != "truth_mask":  # that comes with the stamp

@@ -1,4 +1,4 @@
-"""What of the outside world a survey definition depends on, so that a changed catalogue is a new dataset."""
+"""Digests of what of the outside world a survey depends on, so that a changed catalogue is a new dataset."""
 
 from __future__ import annotations
 
@@ -7,45 +7,47 @@ import json
 from pathlib import Path
 
 from infra.errors import GalaxyError
-from infra.settings import SKY_VARIABLE, Settings
-from tasks.ingest.survey import SurveyDefinition, expand
+from infra.remote import file_system, is_local, persistently
+from infra.settings import SKY_VARIABLE
 from tasks.ingest.tables import IMAGE_SUFFIXES
 
+READ_BYTES = 1 << 22
 
-def fingerprint(survey: SurveyDefinition, settings: Settings) -> dict[str, str]:
-    """SHA-256 of every table that the definition names, and of names, sizes and times of every folder's images.
+
+def table_digest(place: str) -> str:
+    """SHA-256 of a table's bytes; of a remote one that tells a checksum, size and checksum as told.
 
     Raises
     ------
     GalaxyError
-        If a catalogue or an image folder is missing.
+        If it cannot be read.
     """
-    named = [source.catalogue for source in survey.sources if source.kind == "images"]
-    named += [table.catalogue for table in survey.labels if table.catalogue]
-    for source in survey.sources:
-        if source.kind == "images" and not Path(expand(source.folder, settings)).is_dir():
-            raise GalaxyError(
-                f"source {source.name}: no folder {expand(source.folder, settings)}; "
-                f"correct `folder` in the survey definition, or set {SKY_VARIABLE} to where the images are"
-            )
-    prints = {name: _digest(name, Path(expand(name, settings))) for name in sorted(set(named))}
-    folders = sorted({source.folder for source in survey.sources if source.kind == "images"})
-    return {**prints, **{name: _listing(Path(expand(name, settings))) for name in folders}}
+    system, path = file_system(place)
+
+    def read() -> str:
+        if not is_local(system):
+            told = system.info(path)
+            if told.get("ETag"):
+                return f"{told['size']} bytes, ETag {told['ETag']}"
+        digest = hashlib.sha256()
+        with system.open(path, "rb") as file:
+            while block := file.read(READ_BYTES):
+                digest.update(block)
+        return digest.hexdigest()
+
+    try:
+        return persistently(read, place, attempts=1) if is_local(system) else persistently(read, place)
+    except (OSError, GalaxyError) as error:
+        reason = getattr(error, "strerror", None) or error
+        raise GalaxyError(
+            f"cannot read the catalogue {place}: {reason}; correct it in the survey definition, "
+            f"or set {SKY_VARIABLE} to where the images are"
+        ) from None
 
 
-def _listing(folder: Path) -> str:
+def listing_digest(folder: Path) -> str:
     """Digest of what tells a changed image: reading all of them would cost as much as the ingest that is skipped."""
     images = [path for path in folder.rglob("*") if path.name.lower().endswith(IMAGE_SUFFIXES)]
     states = [(path.relative_to(folder).as_posix(), path.stat()) for path in images]
     files = sorted((name, state.st_size, state.st_mtime_ns) for name, state in states)
     return hashlib.sha256(json.dumps(files).encode()).hexdigest()
-
-
-def _digest(name: str, path: Path) -> str:
-    try:
-        return hashlib.sha256(path.read_bytes()).hexdigest()
-    except OSError as error:
-        raise GalaxyError(
-            f"cannot read the catalogue {path}: {error.strerror}; correct {name!r} in the survey definition, "
-            f"or set {SKY_VARIABLE} to where the images are"
-        ) from None

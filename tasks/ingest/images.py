@@ -11,10 +11,13 @@ import pandas as pd
 
 from infra.errors import GalaxyError
 from infra.settings import SKY_VARIABLE, Settings
+from tasks.ingest.fingerprint import listing_digest, table_digest
 from tasks.ingest.image_files import open_fluxes, open_picture
 from tasks.ingest.resample import flux_stamp, kept_side, picture_stamp
-from tasks.ingest.survey import ImagesSource, SurveyDefinition, expand
-from tasks.ingest.tables import need_columns, object_ids, read_table
+from tasks.ingest.source_kinds import ImagesSource
+from tasks.ingest.source_table import SourceTable
+from tasks.ingest.survey import SurveyDefinition, expand
+from tasks.ingest.tables import object_ids
 from tasks.stamps.stamp import Refusal, Stamp
 
 SCALE_TOLERANCE = 0.01
@@ -29,21 +32,13 @@ class ImageFolder:
     def __init__(self, source: ImagesSource, definition: SurveyDefinition, settings: Settings) -> None:
         self.source = source
         self.folder = Path(expand(source.folder, settings))
-        self.catalogue = Path(expand(source.catalogue, settings))
+        self.table = SourceTable(source.name, source.catalogue, source.columns, definition, settings)
         self.units = definition.units
         self.bands = tuple(definition.bands)
         self.stamp_size = definition.stamp_size
-        tables = [table for table in definition.labels if table.source == source.name and table.catalogue is None]
-        self.class_columns = [column for table in tables for column in table.class_columns]
 
-    @property
-    def what(self) -> str:
-        """How messages call this source."""
-        return f"source {self.source.name}"
-
-    @cached_property
-    def table(self) -> pd.DataFrame:
-        """The catalogue as it is, one or more rows per image.
+    def rows(self) -> pd.DataFrame:
+        """One row per row of the table, whatever is wrong with it: `object_id`, `ra`, `dec`, `field`, `file`.
 
         Raises
         ------
@@ -52,33 +47,26 @@ class ImageFolder:
         """
         if not self.folder.is_dir():
             raise GalaxyError(
-                f"{self.what}: no folder {self.folder}; correct `folder` in the survey definition, "
+                f"{self.table.what}: no folder {self.folder}; correct `folder` in the survey definition, "
                 f"or set {SKY_VARIABLE} to where the images are"
             )
-        columns = self.source.columns
-        names = [columns.object_id, columns.file, columns.field]
-        table = read_table(self.catalogue, [*(name for name in names if name), *self.class_columns], self.what)
-        need_columns(table, [*names, columns.ra, columns.dec], self.catalogue, self.what)
-        return table
+        return self.table.rows().assign(file=self._files())
 
-    def rows(self) -> pd.DataFrame:
-        """One row per row of the table, whatever is wrong with it: `object_id`, `ra`, `dec`, `field`, `file`."""
-        table, columns = self.table, self.source.columns
-        name = columns.field
-        fields = table[name] if name else pd.Series(None, index=table.index, dtype=object)
-        return pd.DataFrame(
-            {
-                "object_id": object_ids(self.source.name, table[columns.object_id]),
-                "ra": self._degrees(columns.ra),
-                "dec": self._degrees(columns.dec),
-                "field": [None if pd.isna(value) else f"{self.source.name}/{value}" for value in fields],
-                "file": self._files(),
-            },
-            index=table.index,
-        )
-
-    def listing(self) -> set[str]:
+    def files(self) -> set[str]:
         """Names of all files in the folder, relative to it."""
+        return self._listing
+
+    def fingerprint(self) -> dict[str, str]:
+        """See StampSource: the table's content, and names, sizes and times of the images."""
+        if not self.folder.is_dir():
+            raise GalaxyError(
+                f"{self.table.what}: no folder {self.folder}; "
+                f"correct `folder` in the survey definition, or set {SKY_VARIABLE} to where the images are"
+            )
+        return {self.source.catalogue: table_digest(self.table.place), self.source.folder: listing_digest(self.folder)}
+
+    @cached_property
+    def _listing(self) -> set[str]:
         return {
             (Path(folder) / name).relative_to(self.folder).as_posix()
             for folder, _, names in os.walk(self.folder)
@@ -89,19 +77,15 @@ class ImageFolder:
         """A stamp, or the reason why there is none, for each row."""
         return [self._read(str(name)) for name in rows["file"]]
 
-    def _degrees(self, name: str | None) -> pd.Series:
-        if name is None:
-            return pd.Series(np.nan, index=self.table.index)
-        return pd.to_numeric(self.table[name], errors="coerce").astype(np.float64)
-
     def _files(self) -> pd.Series:
         """File of each row; where the table has no column for it, the one that is called like the object."""
-        if self.source.columns.file:
-            return self.table[self.source.columns.file].astype(object).map(_file_name)
+        frame, columns = self.table.frame, self.source.columns
+        if columns.file:
+            return frame[columns.file].astype(object).map(_file_name)
         by_id = {}
-        for name in sorted(self.listing(), reverse=True):
-            by_id[object_ids("", pd.Series([name]))[0]] = name
-        return object_ids("", self.table[self.source.columns.object_id]).map(by_id).astype(object)
+        for name in sorted(self._listing, reverse=True):
+            by_id[object_ids(self.source.name, pd.Series([name]))[0]] = name
+        return self.table.ids(frame).map(by_id).astype(object)
 
     def _read(self, name: str) -> Stamp | Refusal:
         place = PurePosixPath(name)

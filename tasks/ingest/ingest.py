@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 from collections.abc import Sequence
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,20 +12,26 @@ import pandas as pd
 
 from infra.cluster import open_client
 from infra.errors import GalaxyError
+from infra.remote import join
 from infra.settings import Settings
 from infra.stage_folder import canonical_digest
 from tasks.ingest.catalogue import complete_catalogue, make_plan, rows_of_source
-from tasks.ingest.fingerprint import fingerprint
 from tasks.ingest.labels import pack_mask
-from tasks.ingest.sources import open_source
+from tasks.ingest.sources import fingerprint, open_source
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish, unpublish
 from tasks.stamps.layout import StampLayout
-from tasks.stamps.part import Part
+from tasks.stamps.part import QUARANTINE, Part
 from tasks.stamps.stamp import Refusal, Stamp
 
 FIRST_PART = "parts/0000"
+
+RUN_BYTES = 600_000_000
+"""Pixels that a worker reads from tiles before it writes them."""
+
+RUNS_PER_WORKER = 4
+"""Pieces of work for each worker at least, where there are enough shards, so that all end at about the same time."""
 
 
 def ingest(context: StageContext) -> dict[str, Any]:
@@ -47,9 +52,9 @@ def ingest(context: StageContext) -> dict[str, Any]:
     GalaxyError
         If a folder, table or column is missing, a worker is lost for good, or the disk is full.
     """
-    root = context.folder / "dataset"
+    root = context.store("dataset")
     try:
-        part = _open_part(context, root / FIRST_PART)
+        part = _open_part(context, root)
         _load(context, part)
         proof = part.finalise(partial(complete_catalogue, definition=context.survey))
         manifest = publish(root, [FIRST_PART])
@@ -60,23 +65,24 @@ def ingest(context: StageContext) -> dict[str, Any]:
     quarantine = StampDataset.open(root).quarantine
     objects = quarantine["kind"] == "object"
     return {
-        "dataset": str(root),
+        "dataset": root,
         "digest": manifest["digest"],
         "objects": proof["input"],
         "accepted": proof["states"]["valid"],
         "refused": _count(quarantine.loc[objects, "reason"]),
         "labels_refused": _count(quarantine.loc[~objects, "reason"]),
-        "quarantine": str(root / FIRST_PART / "quarantine.parquet"),
+        "quarantine": join(root, f"{FIRST_PART}/{QUARANTINE}"),
     }
 
 
-def load_shard(shard: int, root: Path, definition: SurveyDefinition, settings: Settings) -> dict[str, int]:
-    """Load one shard of a part; runs in any process. Returns state to number of rows."""
+def load_run(run: tuple[int, ...], root: str, definition: SurveyDefinition, settings: Settings) -> tuple[int, ...]:
+    """Load some shards of a part, read as one; runs in any process. Returns them."""
     part = Part.open(root)
-    return part.load_shard(shard, partial(_read, definition, settings, part.source_columns)).states
+    part.load(run, partial(_read, definition, settings, part.source_columns))
+    return run
 
 
-def _open_part(context: StageContext, root: Path) -> Part:
+def _open_part(context: StageContext, root: str) -> Part:
     """The part of an earlier start, if it was planned from the same tables, else a new one."""
     identity = canonical_digest(
         {
@@ -86,12 +92,13 @@ def _open_part(context: StageContext, root: Path) -> Part:
             "chunk_stamps": context.profile.ingest.chunk_stamps,
         }
     )
-    if Part.exists(root):
-        part = Part.open(root)
+    place = join(root, FIRST_PART)
+    if Part.exists(place):
+        part = Part.open(place)
         if part.identity == identity:
             return part
         context.progress(0, 1, "the tables have changed since the last start: planning anew")
-        unpublish(root.parent.parent)
+        unpublish(root)
     plan = make_plan(context.survey, context.settings)
     layout = StampLayout(
         rows=len(plan.rows),
@@ -100,9 +107,10 @@ def _open_part(context: StageContext, root: Path) -> Part:
         units=context.survey.units,
         shard_stamps=context.profile.ingest.shard_stamps,
         chunk_stamps=context.profile.ingest.chunk_stamps,
+        invvar=context.survey.invvar,
     )
     attributes = {"definition": context.survey.model_dump(mode="json")}
-    return Part.create(root, layout, plan.rows, plan.refused, plan.counts, attributes, identity, plan.source_columns)
+    return Part.create(place, layout, plan.rows, plan.refused, plan.counts, attributes, identity, plan.source_columns)
 
 
 def _load(context: StageContext, part: Part) -> None:
@@ -112,11 +120,24 @@ def _load(context: StageContext, part: Part) -> None:
         context.progress(done, total, f"{done} of {total} shards were there already")
     if not pending:
         return
-    work = partial(load_shard, root=part.storage.root, definition=context.survey, settings=context.settings)
+    work = partial(load_run, root=part.storage.location, definition=context.survey, settings=context.settings)
     with open_client(context.profile.cluster) as workers:
-        for shard, _ in workers.map(work, pending):
-            done += 1
-            context.progress(done, total, f"shard {shard}")
+        for run, _ in workers.map(work, _runs(context, part, pending)):
+            done += len(run)
+            context.progress(done, total, f"shard {run[-1]}")
+
+
+def _runs(context: StageContext, part: Part, pending: Sequence[int]) -> list[tuple[int, ...]]:
+    """The pending shards in the pieces that one worker reads at a time.
+
+    Neighbours on the sky come from the same tiles: read together, a tile is opened once for all of them. Other
+    sources gain nothing, and lose less by a kill shard by shard.
+    """
+    length = 1
+    if any(source.kind == "bricks" for source in context.survey.sources):
+        shares = -(-len(pending) // (RUNS_PER_WORKER * context.profile.cluster.workers))
+        length = max(1, min(RUN_BYTES // part.layout.shard_bytes, shares))
+    return [tuple(pending[first : first + length]) for first in range(0, len(pending), length)]
 
 
 def _read(
@@ -152,8 +173,8 @@ def _count(reasons: pd.Series) -> dict[str, int]:
     return {str(reason): int(number) for reason, number in sorted(reasons.value_counts().items())}
 
 
-def _disk_full(root: Path) -> GalaxyError:
-    part = root / FIRST_PART
+def _disk_full(root: str) -> GalaxyError:
+    part = join(root, FIRST_PART)
     kept, total = 0, 0
     if Part.exists(part):
         opened = Part.open(part)

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any
 
 import pandas as pd
 
 from infra.settings import Settings
-from tasks.ingest.images import ImageFolder
 from tasks.ingest.labels import label_columns
+from tasks.ingest.source_table import SourceTable
 from tasks.ingest.survey import LabelTable, expand
-from tasks.ingest.tables import as_text, need_columns, object_ids, read_table
+from tasks.ingest.tables import as_text, need_columns, read_table
 from tasks.stamps.part import QUARANTINE_COLUMNS
 
 
 def join_labels(
-    table: LabelTable, folder: ImageFolder, known: set[str], settings: Settings
+    table: LabelTable, objects: SourceTable, known: set[str], settings: Settings
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The label columns of one table by object id, and its quarantine.
 
     Parameters
     ----------
+    objects
+        The source's own table.
     known
         Ids of all objects that the source named, refused ones as well.
 
@@ -32,15 +33,16 @@ def join_labels(
     quarantine
         Labels of images that are not there, of no class in the definition, or second ones of an object.
     """
-    key = table.key or folder.source.columns.object_id
+    what = f"label table {table.name}"
+    keys = [table.key] if table.key else objects.columns.id_columns
     if table.catalogue is None:
-        frame, path = folder.table, folder.catalogue
+        frame, place = objects.frame, objects.place
     else:
-        path = Path(expand(table.catalogue, settings))
-        frame = read_table(path, [key, *table.class_columns], f"label table {table.name}")
-    need_columns(frame, [key], path, f"label table {table.name}")
-    ids = object_ids(folder.source.name, frame[key])
-    columns, unknown = label_columns(table, frame, str(path))
+        place = expand(table.catalogue, settings)
+        frame = read_table(place, [*keys, *table.class_columns], what)
+    need_columns(frame, keys, place, what)
+    ids = objects.ids(frame, table.key)
+    columns, unknown = label_columns(table, frame, place)
     problems: list[tuple[Any, str, str]] = []
     strange = ~ids.isin(known)
     problems += [(ids[index], "label for an image that is not there", f"row {index}") for index in ids.index[strange]]

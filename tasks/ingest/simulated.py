@@ -11,7 +11,7 @@ from galaxy_models.simulation.galaxy import BANDS, FEATURED_DISK
 from galaxy_models.simulation.scene import SimulatedObject, draw_object, draw_stamp
 from galaxy_models.simulation.volunteers import QUESTIONS, draw_votes
 from infra.errors import GalaxyError
-from tasks.ingest.survey import SimulatedSource
+from tasks.ingest.source_kinds import SimulatedSource
 from tasks.stamps.stamp import Refusal, Stamp
 
 
@@ -23,6 +23,8 @@ class SimulatedGalaxies:
     GalaxyError
         If a band has no simulated colours.
     """
+
+    table = None
 
     def __init__(self, source: SimulatedSource, stamp_size: int, bands: tuple[str, ...]) -> None:
         unknown = [band for band in bands if band not in BANDS]
@@ -47,6 +49,13 @@ class SimulatedGalaxies:
         answers, `<question>_<answer>`, NaN where nobody was asked. `has_arc` is 1 for lenses and 0 for all others.
         """
         return pd.DataFrame([self._row(index) for index in range(self.source.count)])
+
+    def files(self) -> None:
+        """See StampSource: there are none."""
+
+    def fingerprint(self) -> dict[str, str]:
+        """See StampSource: nothing, the definition says it all."""
+        return {}
 
     def read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
         """Draw the stamps of some rows, float16 nanomaggies; `lens_mask` is the arc's mask in bits, None without."""

@@ -4,85 +4,17 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Literal, Self
+from typing import Literal, Self
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from infra.locate import locate
 from infra.profile import parse_toml
 from infra.settings import SKY_VARIABLE, Settings
+from tasks.ingest.source_kinds import BricksSource, Definition, Name, Source
 
 FLUX_BANDS = ("g", "r", "i", "z")
 """Bands that the models' input stretch knows, blue to red."""
-
-Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
-
-
-class Definition(BaseModel):
-    """Base of the definition's parts: frozen, unknown keys refused."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Columns(Definition):
-    """Names of a catalogue's columns. Positions are in degrees, ICRS."""
-
-    object_id: str = Field("object_id", description="Unique name of an object.")
-    ra: str | None = Field(None, description="Right ascension, degrees.")
-    dec: str | None = Field(None, description="Declination, degrees.")
-    file: str | None = Field(None, description="File of the image, relative to the source's folder.")
-    field: str | None = Field(None, description="Rows with the same value share pixels: they are split as one.")
-
-    @model_validator(mode="after")
-    def _both_or_none(self) -> Self:
-        if (self.ra is None) != (self.dec is None):
-            raise ValueError(f"a position needs both columns: `ra` is {self.ra!r} and `dec` is {self.dec!r}")
-        return self
-
-
-class Rescale(Definition):
-    """How an image becomes a stamp: a central square, resampled with anti-aliasing, never stretched out of shape."""
-
-    keep: float = Field(
-        1.0, gt=0, le=1, description="Side of the central square that is kept, share of the shorter side."
-    )
-
-
-class SimulatedSource(Definition):
-    """Galaxies drawn by GalSim, each from its own seed."""
-
-    kind: Literal["simulated"]
-    name: Name
-    count: int = Field(2000, ge=1, le=100_000_000, description="Number of galaxies.")
-    seed: int = Field(0, ge=0, description="Seed of the whole set; object i has a seed of its own.")
-    lens_rate: float = Field(0.05, ge=0, le=1, description="Share of galaxies that lens an arc.")
-    merger_rate: float = Field(0.06, ge=0, le=1, description="Share of mergers and disturbed pairs.")
-    survey_bands: str = Field("grz", description="Filters, for the catalogue.")
-    pixel_scale: float = Field(0.262, gt=0, le=10, description='Pixel scale, "/px.')
-
-
-class ImagesSource(Definition):
-    """A folder of JPEG, PNG or FITS images with a table."""
-
-    kind: Literal["images"]
-    name: Name
-    folder: str = Field(description="Folder of the images; `${GALAXY_SKY}` stands for the sky folder.")
-    catalogue: str = Field(description="CSV or Parquet table with one or more rows per image.")
-    columns: Columns = Columns()
-    survey_bands: str = Field(description="Filters that the picture was made of, such as gri.")
-    pixel_scale: float | None = Field(
-        None, gt=0, le=10, description='Pixel scale of the image file, "/px; absent if unknown.'
-    )
-    field_of_view: float | None = Field(
-        None,
-        gt=0,
-        description="Side of the stamp on the sky, arcsec, where the pixel scale is not known well; for guards.",
-    )
-    rescale: Rescale = Rescale()
-
-
-Source = Annotated[SimulatedSource | ImagesSource, Field(discriminator="kind")]
-
 
 TEACHES: Mapping[str, tuple[str, ...]] = {
     "classes": ("classification", "align", "neighbours"),
@@ -194,6 +126,7 @@ class SurveyDefinition(Definition):
     sources: list[Source] = Field(min_length=1)
     labels: list[LabelTable] = Field(default_factory=list)
     quality: Quality = Quality()
+    invvar: bool = Field(False, description="Keep each stamp's inverse variance, where a source has it.")
 
     @field_validator("bands")
     @classmethod
@@ -224,7 +157,19 @@ class SurveyDefinition(Definition):
             raise ValueError(f"label table names must differ, not {tables}")
         if any(source.kind == "simulated" for source in self.sources) and self.units != "nanomaggy":
             raise ValueError("a simulated source makes nanomaggies: `units` must be 'nanomaggy'")
+        for source in self.sources:
+            if source.kind == "bricks":
+                self._check_bricks(source)
+            if self.invvar and not getattr(source, "invvar", ""):
+                raise ValueError(f"`invvar` is true, but source {source.name!r} has no inverse variance")
         return self
+
+    def _check_bricks(self, source: BricksSource) -> None:
+        if self.units != "nanomaggy":
+            raise ValueError(f"source {source.name!r} holds fluxes: `units` must be 'nanomaggy'")
+        missing = [band for band in self.bands if band not in source.survey_bands]
+        if missing:
+            raise ValueError(f"source {source.name!r} has the bands {source.survey_bands!r}, without {missing}")
 
     def tables(self, task: str) -> list[LabelTable]:
         """The label tables that feed `task`, in the definition's order."""

@@ -1,18 +1,30 @@
-"""Reads a user's tables: CSV or Parquet, with errors that say what to correct."""
+"""Reads a user's tables: CSV, Parquet, FITS or VOTable, by path or URL, with errors that say what to correct."""
 
 from __future__ import annotations
 
+import gzip
+import io
 import warnings
 from collections.abc import Iterable
 from pathlib import Path
+from typing import IO
 
 import pandas as pd
 import pyarrow as pa
 
 from infra.errors import GalaxyError
+from infra.remote import file_system, is_local, persistently
 from infra.settings import SKY_VARIABLE
 
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".fits", ".fit", ".fits.gz", ".fits.fz")
+
+TABLE_SUFFIXES = {
+    "csv": (".csv", ".csv.gz"),
+    "parquet": (".parquet", ".pq"),
+    "fits": (".fits", ".fit", ".fits.gz"),
+    "votable": (".vot", ".votable", ".xml", ".vot.gz"),
+}
+"""Kind of table to the endings of its files."""
 
 PANDAS_MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
@@ -21,13 +33,15 @@ PANDAS_MISSING = (
 """Cells of a CSV file that pandas takes for missing; in columns of text only an empty one is."""
 
 
-def read_table(path: Path, text: Iterable[str], what: str) -> pd.DataFrame:
+def read_table(place: str | Path, text: Iterable[str], what: str) -> pd.DataFrame:
     """A table whose columns `text` are read as text, so that an id 007 stays 007 and NA stays NA.
 
     Its index counts rows; an index that the file has becomes a column where it has a name.
 
     Parameters
     ----------
+    place
+        Path or URL of a CSV, Parquet, FITS or VOTable file; CSV, FITS and VOTable also with `.gz`.
     what
         How messages call the table, such as `source gz2`.
 
@@ -36,35 +50,76 @@ def read_table(path: Path, text: Iterable[str], what: str) -> pd.DataFrame:
     GalaxyError
         If it is missing, unreadable, empty, or of another kind.
     """
-    text = list(text)
+    text, place = list(text), str(place)
+    kinds = [kind for kind, endings in TABLE_SUFFIXES.items() if place.lower().endswith(endings)]
+    if not kinds:
+        endings = ", ".join(ending for group in TABLE_SUFFIXES.values() for ending in group)
+        raise GalaxyError(f"{what}: {place} ends in none of {endings}; convert it, and correct `catalogue`")
+    system, path = file_system(place)
+
+    def read() -> pd.DataFrame:
+        with system.open(path, "rb") as file:
+            return READERS[kinds[0]](file, place, text)
+
     try:
-        if path.suffix == ".parquet":
-            table = _count_rows(pd.read_parquet(path))
-            for name in text:
-                if name in table.columns:
-                    table[name] = table[name].astype(object).map(lambda value: None if pd.isna(value) else str(value))
-        elif path.suffix == ".csv":
-            # only an empty cell is missing: NA and nan may be names
-            columns = pd.read_csv(path, nrows=0, index_col=False).columns
-            missing = {name: [""] if name in text else list(PANDAS_MISSING) for name in columns}
-            types = dict.fromkeys(text, object)
-            with warnings.catch_warnings():  # lines that end in a comma more than the header, as some programs write
-                warnings.simplefilter("ignore", pd.errors.ParserWarning)
-                table = pd.read_csv(
-                    path, dtype=types, na_values=missing, keep_default_na=False, low_memory=False, index_col=False
-                )
-            table = _count_rows(table)
-        else:
-            raise GalaxyError(f"{what}: {path} is neither .csv nor .parquet; convert it, and correct `catalogue`")
+        table = read() if is_local(system) else persistently(read, place)
     except FileNotFoundError:
         raise GalaxyError(
-            f"{what}: no catalogue {path}; correct `catalogue` in the survey definition, "
+            f"{what}: no catalogue {place}; correct `catalogue` in the survey definition, "
             f"or set {SKY_VARIABLE} to where the images are"
         ) from None
-    except (OSError, ValueError, pa.ArrowException) as error:  # the parsers' own errors are ValueErrors
-        raise GalaxyError(f"{what}: cannot read the catalogue {path}: {error}") from None
+    except (OSError, ValueError, TypeError, pa.ArrowException) as error:  # the parsers' own errors are ValueErrors
+        raise GalaxyError(f"{what}: cannot read the catalogue {place}: {error}") from None
     if table.empty:
-        raise GalaxyError(f"{what}: the catalogue {path} has no rows")
+        raise GalaxyError(f"{what}: the catalogue {place} has no rows")
+    return table
+
+
+def _read_csv(file: IO[bytes], place: str, text: list[str]) -> pd.DataFrame:
+    content = io.BytesIO(gzip.decompress(file.read()) if place.lower().endswith(".gz") else file.read())
+    # only an empty cell is missing: NA and nan may be names
+    columns = pd.read_csv(content, nrows=0, index_col=False).columns
+    content.seek(0)
+    missing = {name: [""] if name in text else list(PANDAS_MISSING) for name in columns}
+    types = dict.fromkeys(text, object)
+    with warnings.catch_warnings():  # lines that end in a comma more than the header, as some programs write
+        warnings.simplefilter("ignore", pd.errors.ParserWarning)
+        table = pd.read_csv(
+            content, dtype=types, na_values=missing, keep_default_na=False, low_memory=False, index_col=False
+        )
+    return _count_rows(table)
+
+
+def _read_parquet(file: IO[bytes], place: str, text: list[str]) -> pd.DataFrame:
+    return _as_text(_count_rows(pd.read_parquet(file)), text)
+
+
+def _read_astropy(file: IO[bytes], place: str, text: list[str]) -> pd.DataFrame:
+    """A FITS or VOTable table; columns with several numbers a row, such as a flux in each band, are left out."""
+    from astropy.table import Table
+
+    votable = place.lower().endswith(TABLE_SUFFIXES["votable"])
+    content = io.BytesIO(file.read())
+    if votable and place.lower().endswith(".gz"):
+        content = io.BytesIO(gzip.decompress(content.getvalue()))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # astropy's on units and versions, which we do not use
+        table = Table.read(content, format="votable" if votable else "fits")
+    flat = [name for name in table.colnames if table[name].ndim == 1]
+    frame = table[flat].to_pandas(index=False)
+    for name in frame.columns:
+        if frame[name].dtype == object:
+            frame[name] = frame[name].map(lambda value: value.decode() if isinstance(value, bytes) else value)
+    return _as_text(frame, text)
+
+
+READERS = {"csv": _read_csv, "parquet": _read_parquet, "fits": _read_astropy, "votable": _read_astropy}
+
+
+def _as_text(table: pd.DataFrame, text: list[str]) -> pd.DataFrame:
+    for name in text:
+        if name in table.columns:
+            table[name] = table[name].astype(object).map(lambda value: None if pd.isna(value) else str(value).strip())
     return table
 
 
@@ -74,7 +129,7 @@ def _count_rows(table: pd.DataFrame) -> pd.DataFrame:
     return (table.reset_index(level=named) if named else table).reset_index(drop=True)
 
 
-def need_columns(table: pd.DataFrame, names: Iterable[str | None], path: Path, what: str) -> None:
+def need_columns(table: pd.DataFrame, names: Iterable[str | None], place: str, what: str) -> None:
     """Refuse a table without one of the columns; None stands for a column that is not used.
 
     Raises
@@ -85,7 +140,7 @@ def need_columns(table: pd.DataFrame, names: Iterable[str | None], path: Path, w
     for name in names:
         if name is not None and name not in table.columns:
             raise GalaxyError(
-                f"{what}: no column {name!r} in {path}; it has {', '.join(map(str, table.columns))}. "
+                f"{what}: no column {name!r} in {place}; it has {', '.join(map(str, table.columns))}. "
                 "Correct the column's name in the survey definition"
             )
 

@@ -112,7 +112,7 @@ def write_prepared(
     manifest = {
         "schema_version": SCHEMA_VERSION,
         "digest": digest,
-        "dataset": str(dataset.root),
+        "dataset": dataset.root,
         "dataset_digest": dataset.digest,
     }
     write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())

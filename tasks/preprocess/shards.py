@@ -38,7 +38,7 @@ def measure_dataset(dataset: StampDataset, folder: Path, workers: Workers, repor
     return pd.concat(tables, ignore_index=True)
 
 
-def measure_shard(shard: int, root: Path, pieces: Path) -> int:
+def measure_shard(shard: int, root: str, pieces: Path) -> int:
     """Measure one shard's stamps and keep the table; returns how many there were."""
     dataset = StampDataset.open(root)
     valid = dataset.states[dataset.shards[shard].rows] == VALID
@@ -75,7 +75,7 @@ def count_pixels(
     return {str(name): total for name, total in zip(names, totals, strict=True) if total.any()}
 
 
-def count_shard(shard: int, root: Path, pieces: Path, sources: int) -> int:
+def count_shard(shard: int, root: str, pieces: Path, sources: int) -> int:
     """Count the pixels of one shard's selected rows, by source, and keep the table; returns the number of stamps."""
     dataset = StampDataset.open(root)
     chosen = np.load(pieces / SELECTION, mmap_mode="r")[dataset.shards[shard].rows]

@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-import zarr
 
 from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
-from tasks.stamps.errors import IncompletePartError, StampStoreError
-from tasks.stamps.layout import open_array
-from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, Part
-from tasks.stamps.plain_shard import plain_pixels
+from tasks.stamps.errors import DamagedShardError, IncompletePartError, StampStoreError
+from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, Part, read_parquet
+from tasks.stamps.plain_shard import shard_pixels
 from tasks.stamps.stamp import STATES, VALID
 from tasks.stamps.storage import Storage, open_storage
 
@@ -57,8 +55,7 @@ class StampDataset:
         self.bands: tuple[str, ...] = tuple(manifest["bands"])
         self.stamp_size: int = manifest["stamp_size"]
         self._manifest = manifest
-        self._parts = [Part.open(storage.path(part["path"])) for part in manifest["parts"]]
-        self._arrays: dict[tuple[int, str], zarr.Array[Any]] = {}
+        self._parts = [Part(storage.child(part["path"])) for part in manifest["parts"]]
 
     @classmethod
     def open(cls, root: Path | str) -> StampDataset:
@@ -66,18 +63,18 @@ class StampDataset:
         storage = open_storage(root)
         content = storage.read(MANIFEST)
         if content is None:
-            raise IncompletePartError(f"no stamp dataset at {storage.root}; run the ingest stage to its end")
+            raise IncompletePartError(f"no stamp dataset at {storage.location}; run the ingest stage to its end")
         manifest = json.loads(content)
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise StampStoreError(
-                f"{storage.root} has schema version {manifest['schema_version']}; this code reads {SCHEMA_VERSION}"
+                f"{storage.location} has schema version {manifest['schema_version']}; this code reads {SCHEMA_VERSION}"
             )
         return cls(storage, manifest)
 
     @property
-    def root(self) -> Path:
-        """Folder of the dataset."""
-        return self.storage.root
+    def root(self) -> str:
+        """Path or URL of the dataset."""
+        return self.storage.location
 
     @cached_property
     def catalog(self) -> pd.DataFrame:
@@ -112,7 +109,7 @@ class StampDataset:
     @cached_property
     def quarantine(self) -> pd.DataFrame:
         """Rows and labels that were refused, and images that failed, with the reason."""
-        tables = [pd.read_parquet(part.storage.path(QUARANTINE)) for part in self._parts]
+        tables = [read_parquet(part.storage, QUARANTINE) for part in self._parts]
         return pd.concat(tables, ignore_index=True)
 
     def __len__(self) -> int:
@@ -136,14 +133,15 @@ class StampDataset:
         part = self._parts[shard.part]
         record = self._record(shard)
         if name not in part.layout.objects(shard.index):
-            raise StampStoreError(f"{part.storage.root} has no array {name!r}")
+            raise StampStoreError(f"{part.storage.location} has no array {name!r}")
         data = ledger.read_verified(part.storage, record, part.layout.objects(shard.index)[name])
-        pixels = plain_pixels(data, part.layout, shard.index, part.layout.dtype_of(name))
-        span = part.layout.span(shard.index)
+        pixels = shard_pixels(data, part.layout, shard.index, part.layout.dtype_of(name))
         if pixels is None:
-            if (shard.part, name) not in self._arrays:
-                self._arrays[shard.part, name] = open_array(part.storage, name, read_only=True)
-            pixels = np.asarray(self._arrays[shard.part, name][span])
+            raise DamagedShardError(
+                f"stamp shard {shard.index} of {part.storage.location} lies otherwise than this code writes shards; "
+                "read it with Zarr, or run ingest again"
+            )
+        span = part.layout.span(shard.index)
         return pixels if len(shard.offsets) == span.stop - span.start else pixels[shard.offsets]
 
     def read_rows(self, rows: Sequence[int] | np.ndarray, name: str = "images") -> np.ndarray:
@@ -196,28 +194,28 @@ class StampDataset:
         return live
 
     def _catalogue(self, number: int, columns: list[str] | None = None) -> pd.DataFrame:
-        path = self._parts[number].storage.path(CATALOGUE)
+        storage = self._parts[number].storage
         try:
-            return pd.read_parquet(path, columns=columns)
+            return read_parquet(storage, CATALOGUE, columns)
         except FileNotFoundError:
-            raise IncompletePartError(f"no catalogue at {path}; run ingest again") from None
+            raise IncompletePartError(f"no catalogue at {storage.where(CATALOGUE)}; run ingest again") from None
 
     def _record(self, shard: Shard) -> ledger.ShardRecord:
         part = self._parts[shard.part]
         record = ledger.read_record(part.storage, shard.index)
         if record is None:
             raise IncompletePartError(
-                f"shard {shard.index} of {part.storage.root} is not in the ledger; run ingest again"
+                f"shard {shard.index} of {part.storage.location} is not in the ledger; run ingest again"
             )
         return record
 
 
-def unpublish(root: Path) -> None:
+def unpublish(root: Path | str) -> None:
     """Take `dataset.json` away, before one of its parts is made anew."""
     open_storage(root).delete(MANIFEST)
 
 
-def publish(root: Path, parts: Sequence[str], tombstones: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def publish(root: Path | str, parts: Sequence[str], tombstones: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
     """Write `dataset.json`: the finalised parts in order, and what was removed from them.
 
     Parameters
@@ -239,13 +237,13 @@ def publish(root: Path, parts: Sequence[str], tombstones: Sequence[dict[str, Any
     for path in parts:
         proof = storage.read(f"{path}/{PROOF}")
         if proof is None:
-            raise IncompletePartError(f"part {path} of {storage.root} is not finalised; run ingest again")
-        layouts.append(Part.open(storage.path(path)).layout)
+            raise IncompletePartError(f"part {path} of {storage.location} is not finalised; run ingest again")
+        layouts.append(Part(storage.child(path)).layout)
         entries.append({"path": path, "rows": layouts[-1].rows, "digest": json.loads(proof)["digest"]})
     kinds = {(layout.units, layout.bands, layout.stamp_size) for layout in layouts}
     if len(kinds) != 1:
         raise StampStoreError(
-            f"parts of {storage.root} differ in units, bands or stamp size: {sorted(map(str, kinds))}"
+            f"parts of {storage.location} differ in units, bands or stamp size: {sorted(map(str, kinds))}"
         )
     units, bands, stamp_size = kinds.pop()
     removed = sorted(({"object_id": stone["object_id"], "parts": stone["parts"]} for stone in tombstones), key=str)
@@ -261,7 +259,7 @@ def publish(root: Path, parts: Sequence[str], tombstones: Sequence[dict[str, Any
     ids = StampDataset(storage, manifest).catalog["object_id"]
     if ids.duplicated().any():
         raise StampStoreError(
-            f"object {ids[ids.duplicated()].iloc[0]} is in two parts of {storage.root}; "
+            f"object {ids[ids.duplicated()].iloc[0]} is in two parts of {storage.location}; "
             "remove it from the older one first"
         )
     storage.write(MANIFEST, json.dumps(manifest, sort_keys=True, indent=2).encode())

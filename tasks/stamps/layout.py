@@ -2,21 +2,21 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import zarr
+from zarr.core.buffer import Buffer
+from zarr.storage import MemoryStore
 
 from tasks.stamps.storage import Storage
 
 GROUP = "stamps.zarr"
+GROUP_METADATA = f"{GROUP}/zarr.json"
 SHARD_BYTES = 150_000_000
 """A shard is never larger: it is read whole."""
-
-# Not kept in the store's metadata, so every opening sets it. Without it, an all-zero chunk is left out,
-# and then a lost shard and a dark one look the same.
-KEEP_EMPTY = {"write_empty_chunks": True}
 
 
 @dataclass(frozen=True)
@@ -60,6 +60,11 @@ class StampLayout:
         return max(1, chunks) * self.chunk_stamps
 
     @property
+    def shard_bytes(self) -> int:
+        """Bytes of a full shard's pixels."""
+        return self.shard * int(np.prod(self.stamp_shape)) * self.dtype.itemsize
+
+    @property
     def shards(self) -> int:
         """Number of shards."""
         return -(-self.rows // self.shard)
@@ -74,8 +79,9 @@ class StampLayout:
         return {**keys, "invvar": f"{GROUP}/invvar/c/{shard}/0/0/0"} if self.invvar else keys
 
     def create(self, storage: Storage, attributes: dict[str, Any]) -> None:
-        """Make the group and its empty arrays."""
-        group = zarr.create_group(storage.zarr_store(GROUP, read_only=False), zarr_format=3, attributes=attributes)
+        """Make the group and its empty arrays: what Zarr says of them, written object by object."""
+        metadata: dict[str, Buffer] = {}
+        group = zarr.create_group(MemoryStore(metadata), zarr_format=3, attributes=attributes)
         for name in ("images", "invvar") if self.invvar else ("images",):
             group.create_array(
                 name,
@@ -86,7 +92,6 @@ class StampLayout:
                 fill_value=0,
                 compressors=None,  # sky noise does not compress: 13 % of space for 25 % of speed
                 dimension_names=("stamp", "band", "y", "x"),
-                config=KEEP_EMPTY,  # type: ignore[arg-type]
             )
         group.create_array(
             "state",
@@ -96,18 +101,13 @@ class StampLayout:
             fill_value=0,
             compressors=None,
             dimension_names=("stamp",),
-            config=KEEP_EMPTY,  # type: ignore[arg-type]
         )
+        for key, content in sorted(metadata.items()):
+            storage.write(f"{GROUP}/{key}", content.to_bytes())
 
 
-def open_group(storage: Storage, read_only: bool) -> zarr.Group:
-    """The group of a part."""
-    return zarr.open_group(storage.zarr_store(GROUP, read_only), mode="r" if read_only else "r+", zarr_format=3)
-
-
-def open_array(storage: Storage, name: str, read_only: bool) -> zarr.Array[Any]:
-    """One array of a part, writing even chunks that are all zero."""
-    store = storage.zarr_store(f"{GROUP}/{name}", read_only)
-    # open_array takes no configuration (it drops the keyword without a word): the array keeps what is set here
-    with zarr.config.set({f"array.{key}": value for key, value in KEEP_EMPTY.items()}):
-        return zarr.open_array(store, mode="r" if read_only else "r+", zarr_format=3)
+def describe_group(storage: Storage, **attributes: Any) -> None:
+    """Add attributes to the group of a part."""
+    content = json.loads(storage.read(GROUP_METADATA) or b"{}")
+    content["attributes"] = {**content.get("attributes", {}), **attributes}
+    storage.write(GROUP_METADATA, json.dumps(content, indent=2).encode())

@@ -9,11 +9,11 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from tasks.stamps.errors import DamagedShardError, LostShardError
-from tasks.stamps.storage import Storage
+from tasks.stamps.storage import Buffer, Storage, Version
 
 FOLDER = "ledger"
 
-_verified: set[tuple[str, tuple[int, int], str]] = set()  # objects whose checksum this process has seen to be right
+_verified: set[tuple[str, Version, str]] = set()  # objects whose checksum this process has seen to be right
 
 
 @dataclass(frozen=True)
@@ -42,6 +42,11 @@ def record_key(shard: int) -> str:
     return f"{FOLDER}/{shard:08d}.json"
 
 
+def outcome_key(shard: int) -> str:
+    """Key of the table of what became of each row of a shard."""
+    return f"{FOLDER}/{shard:08d}.parquet"
+
+
 def write_record(storage: Storage, record: ShardRecord) -> None:
     """Enter a shard into the ledger: the last act of loading it."""
     storage.write(record_key(record.shard), (json.dumps(asdict(record), sort_keys=True) + "\n").encode())
@@ -58,16 +63,16 @@ def recorded(storage: Storage) -> list[int]:
     return [int(name.removesuffix(".json")) for name in storage.names(FOLDER) if name.endswith(".json")]
 
 
-def seal(storage: Storage, keys: list[str]) -> dict[str, dict[str, Any]]:
-    """Bring objects to disk, and say how long they are and what their checksum is, as read back."""
-    sealed = {}
-    for key in keys:
-        storage.sync(key)
-        sealed[key] = {"bytes": storage.path(key).stat().st_size, "sha256": storage.sha256(key)}
-    return sealed
+def put(storage: Storage, key: str, *pieces: Buffer) -> dict[str, Any]:
+    """Write an object, and say how long it is and what its checksum is, as the ledger keeps it."""
+    digest = hashlib.sha256()
+    for piece in pieces:
+        digest.update(piece)
+    storage.write(key, *pieces)
+    return {"bytes": sum(len(piece) for piece in pieces), "sha256": digest.hexdigest()}
 
 
-def check_size(storage: Storage, record: ShardRecord, key: str) -> tuple[int, int]:
+def check_size(storage: Storage, record: ShardRecord, key: str) -> Version:
     """Refuse an object that is gone or has another length than the ledger says; returns its version.
 
     Raises
@@ -84,7 +89,7 @@ def check_size(storage: Storage, record: ShardRecord, key: str) -> tuple[int, in
     return version
 
 
-def read_verified(storage: Storage, record: ShardRecord, key: str) -> mmap.mmap:
+def read_verified(storage: Storage, record: ShardRecord, key: str) -> bytes | mmap.mmap:
     """A view of an object, if it is as it was written: its length each time, its checksum once per process.
 
     Raises
@@ -93,7 +98,7 @@ def read_verified(storage: Storage, record: ShardRecord, key: str) -> mmap.mmap:
         Both name the object and say how to get it back.
     """
     expected = record.objects[key]["sha256"]
-    identity = (str(storage.path(key)), check_size(storage, record, key), expected)
+    identity = (storage.where(key), check_size(storage, record, key), expected)
     data = storage.view(key)
     if data is None:
         raise LostShardError(_message(storage, record, key, "is lost"))
@@ -106,6 +111,6 @@ def read_verified(storage: Storage, record: ShardRecord, key: str) -> mmap.mmap:
 
 def _message(storage: Storage, record: ShardRecord, key: str, trouble: str) -> str:
     return (
-        f"stamp shard {record.shard} {trouble}: {storage.path(key)}. Restore the file from a copy, or remove the "
+        f"stamp shard {record.shard} {trouble}: {storage.where(key)}. Restore it from a copy, or remove the "
         f"ingest stage's folder and run ingest again"
     )

@@ -55,7 +55,7 @@ class StampBatches(IterableDataset[dict[str, Tensor]]):
     ) -> None:
         super().__init__()
         dataset = StampDataset.open(root)
-        self.root = Path(root)
+        self.root = str(root)
         self.rows = dataset.check_rows(rows)
         if not len(self.rows):
             raise ValueError(f"no rows of {root} are asked for")

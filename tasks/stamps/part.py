@@ -17,7 +17,8 @@ from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
 from tasks.stamps.content import ROW_DIGEST_BYTES, frame_digest, row_digest
 from tasks.stamps.errors import IncompletePartError, StampContractError, StampStoreError
-from tasks.stamps.layout import StampLayout, open_array, open_group
+from tasks.stamps.layout import StampLayout, describe_group
+from tasks.stamps.plain_shard import shard_buffer, shard_bytes, state_bytes
 from tasks.stamps.stamp import FAILED, NO_COVERAGE, PENDING, STATES, VALID, Refusal, Stamp
 from tasks.stamps.statistics import merge, sums
 from tasks.stamps.storage import Storage, open_storage
@@ -38,7 +39,7 @@ class Part:
         self.storage = storage
         content = json.loads(storage.read(PART) or b"null")
         if content is None:
-            raise IncompletePartError(f"no stamp part at {storage.root}; run the ingest stage")
+            raise IncompletePartError(f"no stamp part at {storage.location}; run the ingest stage")
         self.identity: str = content["identity"]
         self.counts: dict[str, int] = content["counts"]
         self.source_columns: dict[str, dict[str, str]] = content["source_columns"]
@@ -46,19 +47,19 @@ class Part:
         self.layout = StampLayout(**{**layout, "bands": tuple(layout["bands"])})
 
     @classmethod
-    def open(cls, root: Path) -> Part:
+    def open(cls, root: Path | str) -> Part:
         """A part that was created; raises IncompletePartError if there is none."""
         return cls(open_storage(root))
 
     @classmethod
-    def exists(cls, root: Path) -> bool:
+    def exists(cls, root: Path | str) -> bool:
         """Whether the part was created to the end."""
         return open_storage(root).read(PART) is not None
 
     @classmethod
     def create(
         cls,
-        root: Path,
+        root: Path | str,
         layout: StampLayout,
         plan: pd.DataFrame,
         refused: pd.DataFrame,
@@ -86,7 +87,6 @@ class Part:
         """
         storage = open_storage(root)
         storage.delete_tree()
-        storage.root.mkdir(parents=True)
         layout.create(storage, {**attributes, "schema_version": SCHEMA_VERSION, "units": layout.units})
         storage.write(PLAN, to_parquet(plan, layout.shard))
         storage.write(REFUSED, to_parquet(refused))
@@ -107,12 +107,12 @@ class Part:
 
     def plan(self, shard: int | None = None) -> pd.DataFrame:
         """The planned rows, of one shard or of all."""
-        with pq.ParquetFile(self.storage.path(PLAN)) as file:
+        with self.storage.open(PLAN) as opened, pq.ParquetFile(opened) as file:
             table = file.read() if shard is None else file.read_row_group(shard)
         return table.to_pandas()
 
-    def load_shard(self, shard: int, read: Read) -> ledger.ShardRecord:
-        """Read the stamps of one shard and write them: each object by one atomic act, the ledger last.
+    def load(self, shards: Sequence[int], read: Read) -> list[ledger.ShardRecord]:
+        """Read the stamps of some shards at once, and write shard by shard: each object whole, the ledger last.
 
         Raises
         ------
@@ -122,29 +122,19 @@ class Part:
             If the part is finalised.
         """
         if self.storage.read(PROOF) is not None:
-            raise StampStoreError(f"{self.storage.root} is finalised, and a finalised part never changes")
-        rows = self.plan(shard)
-        answers = read(rows)
+            raise StampStoreError(f"{self.storage.location} is finalised, and a finalised part never changes")
+        plans = [self.plan(shard) for shard in shards]
+        rows = pd.concat(plans, ignore_index=True)
+        answers: list[Stamp | Refusal] = list(read(rows))
         if len(answers) != len(rows):
-            raise StampContractError(f"shard {shard}: {len(rows)} rows were asked for, {len(answers)} answers came")
-        arrays, outcomes = self._collect(rows, answers)
-        objects = self.layout.objects(shard)
-        outcome_key = f"{ledger.FOLDER}/{shard:08d}.parquet"
-        for key in (ledger.record_key(shard), *objects.values()):
-            self.storage.delete(key)  # a shard that is there would be merged with, even if it is torn
-        for name, values in arrays.items():
-            open_array(self.storage, name, read_only=False)[self.layout.span(shard)] = values
-        self.storage.write(outcome_key, to_parquet(outcomes))
-        states = np.bincount(arrays["state"], minlength=len(STATES))
-        record = ledger.ShardRecord(
-            shard=shard,
-            rows=len(rows),
-            objects=ledger.seal(self.storage, [*objects.values(), outcome_key]),
-            states={name: int(states[code]) for code, name in enumerate(STATES)},
-            statistics=sums(arrays["images"][arrays["state"] == VALID], self.layout.bands),
-        )
-        ledger.write_record(self.storage, record)
-        return record
+            raise StampContractError(
+                f"shards {', '.join(map(str, shards))}: {len(rows)} rows were asked for, {len(answers)} answers came"
+            )
+        records = []
+        for shard, plan in zip(shards, plans, strict=True):
+            records.append(self._write(shard, plan, answers[: len(plan)]))
+            del answers[: len(plan)]  # their memory is wanted
+        return records
 
     def finalise(self, complete: Callable[[pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
         """Prove that every row is accounted for, write catalogue, quarantine and statistics, and give the proof.
@@ -171,7 +161,7 @@ class Part:
         statistics = merge((record.statistics for record in records), self.layout.bands)
         self.storage.write(CATALOGUE, to_parquet(catalogue, self.layout.shard))
         self.storage.write(QUARANTINE, to_parquet(quarantine))
-        open_group(self.storage, read_only=False).attrs["statistics"] = statistics
+        describe_group(self.storage, statistics=statistics)
         proof = {
             "input": self.counts["input"],
             "refused": self.counts["refused"],
@@ -183,11 +173,33 @@ class Part:
         self.storage.write(PROOF, json.dumps(proof, sort_keys=True, indent=2).encode())
         return proof
 
+    def _write(self, shard: int, rows: pd.DataFrame, answers: Sequence[Stamp | Refusal]) -> ledger.ShardRecord:
+        arrays, state, outcomes = self._collect(rows, answers)
+        self.storage.delete(ledger.record_key(shard))
+        keys = self.layout.objects(shard)
+        objects = {
+            keys[name]: ledger.put(self.storage, keys[name], *shard_bytes(pixels, self.layout))
+            for name, pixels in arrays.items()
+        }
+        objects[keys["state"]] = ledger.put(self.storage, keys["state"], state_bytes(state, self.layout))
+        outcome_key = ledger.outcome_key(shard)
+        objects[outcome_key] = ledger.put(self.storage, outcome_key, to_parquet(outcomes))
+        states = np.bincount(state, minlength=len(STATES))
+        record = ledger.ShardRecord(
+            shard=shard,
+            rows=len(rows),
+            objects=objects,
+            states={name: int(states[code]) for code, name in enumerate(STATES)},
+            statistics=sums(arrays["images"][: len(rows)], state == VALID, self.layout.bands),
+        )
+        ledger.write_record(self.storage, record)
+        return record
+
     def _collect(
         self, rows: pd.DataFrame, answers: Sequence[Stamp | Refusal]
-    ) -> tuple[dict[str, np.ndarray], pd.DataFrame]:
-        images = np.zeros((len(rows), *self.layout.stamp_shape), self.layout.dtype)
-        invvar = np.zeros(images.shape if self.layout.invvar else (0,), np.float32)
+    ) -> tuple[dict[str, np.ndarray], np.ndarray, pd.DataFrame]:
+        images = shard_buffer(self.layout, len(rows), "images")
+        invvar = shard_buffer(self.layout, len(rows), "invvar") if self.layout.invvar else None
         state = np.full(len(rows), PENDING, np.uint8)
         outcomes: list[dict[str, Any]] = []
         for place, (object_id, answer) in enumerate(zip(rows["object_id"], answers, strict=True)):
@@ -198,15 +210,15 @@ class Part:
             else:
                 self._check(object_id, answer)
                 images[place] = answer.image
-                if self.layout.invvar and answer.invvar is not None:
+                if invvar is not None and answer.invvar is not None:
                     invvar[place] = answer.invvar
                 state[place] = VALID
                 columns, reason, detail = answer.columns, None, None
-            pixels = (images[place], invvar[place]) if self.layout.invvar else (images[place],)
+            pixels = (images[place],) if invvar is None else (images[place], invvar[place])
             fixed = {"object_id": object_id, "state": STATES[state[place]], "reason": reason, "detail": detail}
             outcomes.append({**columns, **fixed, "content": row_digest(*pixels)})
-        arrays = {"images": images, **({"invvar": invvar} if self.layout.invvar else {}), "state": state}
-        return arrays, pd.DataFrame(outcomes)
+        arrays = {"images": images} if invvar is None else {"images": images, "invvar": invvar}
+        return arrays, state, pd.DataFrame(outcomes)
 
     def _check(self, object_id: str, stamp: Stamp) -> None:
         if stamp.image.shape != self.layout.stamp_shape or stamp.image.dtype != self.layout.dtype:
@@ -224,7 +236,7 @@ class Part:
         missing = [shard for shard, record in enumerate(records) if record is None]
         if missing:
             raise IncompletePartError(
-                f"{len(missing)} of {len(records)} shards of {self.storage.root} are not loaded, "
+                f"{len(missing)} of {len(records)} shards of {self.storage.location} are not loaded, "
                 f"the first is {missing[0]}; run ingest again, it loads what is missing"
             )
         found = [record for record in records if record is not None]
@@ -234,13 +246,13 @@ class Part:
         return found
 
     def _outcomes(self, record: ledger.ShardRecord) -> pd.DataFrame:
-        key = f"{ledger.FOLDER}/{record.shard:08d}.parquet"
-        return pd.read_parquet(io.BytesIO(ledger.read_verified(self.storage, record, key)))
+        content = ledger.read_verified(self.storage, record, ledger.outcome_key(record.shard))
+        return pd.read_parquet(io.BytesIO(content))
 
     def _merged(self, outcomes: pd.DataFrame) -> pd.DataFrame:
         plan = self.plan()
         if not plan["object_id"].equals(outcomes["object_id"]):
-            raise IncompletePartError(f"the shards of {self.storage.root} do not hold the planned objects")
+            raise IncompletePartError(f"the shards of {self.storage.location} do not hold the planned objects")
         learned = outcomes.drop(columns=["object_id", "reason", "detail", "content"])
         both = [name for name in learned if name in plan]
         for name in both:  # what was read from the image wins over what the table said
@@ -257,7 +269,7 @@ class Part:
             or any(seen.get(name, 0) != number for name, number in states.items())
         ):
             raise IncompletePartError(
-                f"{self.storage.root}: {self.counts['input']} rows came in, {accounted} are accounted for "
+                f"{self.storage.location}: {self.counts['input']} rows came in, {accounted} are accounted for "
                 f"({states}, {self.counts['refused']} refused), {len(catalogue)} are in the catalogue; "
                 f"nothing is published"
             )
@@ -268,7 +280,7 @@ class Part:
         failed = outcomes.loc[bad, ["object_id", "state", "reason", "detail"]].assign(
             kind="object", source=catalogue.loc[bad, "source"].to_numpy(), table=None
         )
-        refused = pd.read_parquet(self.storage.path(REFUSED))
+        refused = read_parquet(self.storage, REFUSED)
         tables = [table[list(QUARANTINE_COLUMNS)].astype(object) for table in (refused, failed, further)]
         return pd.concat(tables, ignore_index=True)
 
@@ -292,6 +304,12 @@ def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
     # a column that is empty in one shard has no type there, and would spoil that of the others
     filled = [table.dropna(axis="columns", how="all") for table in tables]
     return pd.concat(filled, ignore_index=True).reindex(columns=names)
+
+
+def read_parquet(storage: Storage, key: str, columns: list[str] | None = None) -> pd.DataFrame:
+    """A table of a store; raises FileNotFoundError if there is none."""
+    with storage.open(key) as opened:
+        return pd.read_parquet(opened, columns=columns)
 
 
 def to_parquet(frame: pd.DataFrame, row_group: int | None = None) -> bytes:

@@ -7,22 +7,34 @@ from typing import Any
 
 import numpy as np
 
+BLOCK = 16
+"""Stamps looked at together: as much as stays in the processor's cache."""
 
-def sums(images: np.ndarray, bands: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Sums over the pixels of valid stamps (n, C, H, W), by band; empty if n is 0."""
-    if len(images) == 0:
+
+def sums(images: np.ndarray, valid: np.ndarray, bands: Sequence[str]) -> dict[str, dict[str, float]]:
+    """Sums over the pixels of the valid stamps among (n, C, H, W), by band; empty if there are none."""
+    rows = np.flatnonzero(valid)
+    if len(rows) == 0:
         return {}
-    result = {}
-    for channel, band in enumerate(bands):
-        values = images[:, channel].astype(np.float64)
-        result[band] = {
-            "pixels": float(values.size),
-            "sum": float(values.sum()),
-            "squares": float(np.square(values).sum()),
-            "minimum": float(values.min()),
-            "maximum": float(values.max()),
+    size = images.shape[2] * images.shape[3]
+    totals = np.zeros((2, len(bands)))
+    lowest, highest = np.full(len(bands), np.inf), np.full(len(bands), -np.inf)
+    for start in range(0, len(rows), BLOCK):
+        block = images[rows[start : start + BLOCK]].astype(np.float32).reshape(-1, len(bands), size)
+        totals[0] += block.sum(axis=2).sum(axis=0, dtype=np.float64)  # a stamp in single precision, all in double
+        totals[1] += np.einsum("ncp,ncp->nc", block, block).sum(axis=0, dtype=np.float64)
+        lowest = np.minimum(lowest, block.min(axis=(0, 2)))
+        highest = np.maximum(highest, block.max(axis=(0, 2)))
+    return {
+        band: {
+            "pixels": float(len(rows) * size),
+            "sum": float(totals[0, channel]),
+            "squares": float(totals[1, channel]),
+            "minimum": float(lowest[channel]),
+            "maximum": float(highest[channel]),
         }
-    return result
+        for channel, band in enumerate(bands)
+    }
 
 
 def merge(shards: Iterable[dict[str, Any]], bands: Sequence[str]) -> dict[str, dict[str, float]]:

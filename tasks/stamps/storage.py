@@ -1,51 +1,96 @@
-"""The one place where the store touches disk, so that object storage can come without moving walls."""
+"""Where a stamp store lies: a tree of objects below one root, on disk or in object storage."""
 
 from __future__ import annotations
 
-import hashlib
 import mmap
 import os
 import shutil
-from collections.abc import Iterator
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import IO
 
-import zarr.abc.store
-from zarr.storage import LocalStore
-
-from infra.errors import GalaxyError
+from infra.remote import is_url
 from infra.stage_folder import write_atomic
 
-READ_BYTES = 1 << 22
+Buffer = bytes | bytearray | memoryview
+Version = tuple[int, str]
+"""Bytes of an object, and what else tells that it has changed."""
 
 
-class Storage:
-    """A tree of objects below one root. Keys are relative paths with `/`."""
+class Storage(ABC):
+    """A tree of objects. Keys are relative paths with `/`. An object is whole or absent, whoever is killed when."""
 
-    def __init__(self, root: Path) -> None:
-        self.root = root
+    location: str
+    """Path or URL of the root."""
 
-    def path(self, key: str) -> Path:
-        """Where the object lies, for libraries that read files."""
-        return self.root / key
+    def where(self, key: str) -> str:
+        """Path or URL of an object, for messages and for `open_storage`."""
+        return f"{self.location}/{key}"
 
-    def zarr_store(self, key: str, read_only: bool) -> zarr.abc.store.Store:
-        """The Zarr group at `key`. An object is written beside its place and renamed: it is whole or absent."""
-        return LocalStore(self.root / key, read_only=read_only)
+    def child(self, key: str) -> Storage:
+        """The tree below `key`."""
+        return open_storage(self.where(key))
 
+    @abstractmethod
     def read(self, key: str) -> bytes | None:
         """The whole object, or None if there is none."""
+
+    @abstractmethod
+    def view(self, key: str) -> bytes | mmap.mmap | None:
+        """An object that never changes and is not empty, as cheaply as can be; None if there is none."""
+
+    @abstractmethod
+    def open(self, key: str) -> IO[bytes]:
+        """The object as a file that can be read from any place; raises FileNotFoundError."""
+
+    @abstractmethod
+    def write(self, key: str, *pieces: Buffer) -> None:
+        """Write an object, pieces one after the other; it is visible whole, and lasting, when this returns."""
+
+    @abstractmethod
+    def version(self, key: str) -> Version | None:
+        """What tells one state of the object from another, or None if there is no such object."""
+
+    @abstractmethod
+    def delete(self, key: str) -> None:
+        """Remove the object, if there is one."""
+
+    @abstractmethod
+    def delete_tree(self) -> None:
+        """Remove everything."""
+
+    @abstractmethod
+    def names(self, key: str) -> list[str]:
+        """Sorted names in the folder `key`; none if it does not exist."""
+
+    @abstractmethod
+    def sweep(self) -> None:
+        """Remove what killed writers left unfinished. Only when nobody writes."""
+
+
+class LocalStorage(Storage):
+    """A folder."""
+
+    def __init__(self, root: Path | str) -> None:
+        self.root = Path(root)
+        self.location = str(root)
+
+    def path(self, key: str) -> Path:
+        """The object's file."""
+        return self.root / key
+
+    def read(self, key: str) -> bytes | None:
+        """See Storage."""
         try:
-            return (self.root / key).read_bytes()
+            return self.path(key).read_bytes()
         except FileNotFoundError:
             return None
 
     def view(self, key: str) -> mmap.mmap | None:
-        """The object as a buffer that is read when it is touched, or None if there is none.
-
-        For objects that never change, and are not empty. Writing to the buffer changes nothing on disk.
-        """
+        """The object as a buffer that is read when it is touched; writing to it changes nothing on disk."""
         try:
-            with (self.root / key).open("rb") as file:
+            with self.path(key).open("rb") as file:
                 view = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
         except FileNotFoundError:
             return None
@@ -53,65 +98,57 @@ class Storage:
             view.madvise(mmap.MADV_WILLNEED)  # as a whole: what comes next is in no order
         return view
 
-    def write(self, key: str, data: bytes) -> None:
-        """Write an object that becomes visible whole, and on disk, before this returns."""
-        write_atomic(self.root / key, data)
+    def open(self, key: str) -> IO[bytes]:
+        """See Storage."""
+        return self.path(key).open("rb")
 
-    def version(self, key: str) -> tuple[int, int] | None:
-        """Bytes and time of the last change, or None if there is no such object."""
+    def write(self, key: str, *pieces: Buffer) -> None:
+        """See Storage."""
+        write_atomic(self.path(key), *pieces)
+
+    def version(self, key: str) -> Version | None:
+        """See Storage."""
         try:
-            found = (self.root / key).stat()
+            found = self.path(key).stat()
         except FileNotFoundError:
             return None
-        return found.st_size, found.st_mtime_ns
-
-    def sha256(self, key: str) -> str:
-        """Checksum (hex) of the object as it lies there."""
-        digest = hashlib.sha256()
-        with (self.root / key).open("rb") as file:
-            while block := file.read(READ_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
-
-    def sync(self, key: str) -> None:
-        """Wait until the object would outlast a loss of power."""
-        with (self.root / key).open("rb") as file:
-            os.fsync(file.fileno())
+        return found.st_size, str(found.st_mtime_ns)
 
     def delete(self, key: str) -> None:
-        """Remove the object, if there is one."""
-        (self.root / key).unlink(missing_ok=True)
+        """See Storage."""
+        self.path(key).unlink(missing_ok=True)
 
     def delete_tree(self) -> None:
-        """Remove everything."""
+        """See Storage."""
         shutil.rmtree(self.root, ignore_errors=True)
 
     def names(self, key: str) -> list[str]:
-        """Sorted names in the folder `key`; none if it does not exist."""
+        """See Storage."""
         try:
-            return sorted(os.listdir(self.root / key))
+            return sorted(os.listdir(self.path(key)))
         except FileNotFoundError:
             return []
 
     def sweep(self) -> None:
-        """Remove what killed writers left unfinished. Only when nobody writes."""
+        """See Storage."""
         for leftover in _unfinished(self.root):
             leftover.unlink(missing_ok=True)
 
 
-def open_storage(location: Path | str) -> Storage:
-    """The storage at `location`.
+def open_storage(location: Path | str, *more: str) -> Storage:
+    """The storage at a path or URL, or below it."""
+    place = "/".join([str(location).rstrip("/") or "/", *more])
+    if is_url(place):
+        from tasks.stamps.object_storage import ObjectStorage  # its libraries are slow to import
 
-    Raises
-    ------
-    GalaxyError
-        If it is a URL: only local paths are known so far.
-    """
-    if "://" in str(location):
-        raise GalaxyError(f"stamp store {location}: only local paths can be used; give a folder")
-    return Storage(Path(location))
+        return ObjectStorage(place)
+    return LocalStorage(place)
 
 
 def _unfinished(root: Path) -> Iterator[Path]:
-    yield from root.rglob("*.partial")
     yield from root.rglob(".*.tmp")
+
+
+def joined(pieces: Sequence[Buffer]) -> bytes:
+    """The pieces as one, for libraries that take no list."""
+    return bytes(pieces[0]) if len(pieces) == 1 else b"".join(pieces)

@@ -35,7 +35,7 @@ def make_store(root: Path) -> None:
     )
     for shard in part.pending():
         noise = np.random.default_rng(shard).normal(0, 0.01, (SHARD, *layout.stamp_shape)).astype(np.float16)
-        part.load_shard(shard, partial(_stamps, noise))
+        part.load([shard], partial(_stamps, noise))
     part.finalise(lambda merged: (merged, pd.DataFrame(columns=list(QUARANTINE_COLUMNS))))
     publish(root, ["parts/0000"])
 

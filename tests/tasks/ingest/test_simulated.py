@@ -9,7 +9,8 @@ import pytest
 from infra.errors import GalaxyError
 from tasks.ingest.labels import label_columns
 from tasks.ingest.simulated import SimulatedGalaxies
-from tasks.ingest.survey import SimulatedSource, SurveyDefinition, load_survey
+from tasks.ingest.source_kinds import SimulatedSource
+from tasks.ingest.survey import SurveyDefinition, load_survey
 from tasks.stamps.stamp import Stamp
 
 BANDS = ("g", "r", "z")

@@ -83,7 +83,7 @@ class Sky:
         counts = {"input": len(plan), "refused": 0}
         part = Part.create(root / "parts/0000", layout, plan, nothing, counts, {}, "identity")
         for shard in part.pending():
-            part.load_shard(shard, self._read)
+            part.load([shard], self._read)
         part.finalise(lambda merged: (merged, nothing))
         publish(root, ["parts/0000"])
         self.dataset = StampDataset.open(root)

@@ -57,7 +57,7 @@ class Objects:
         """A published dataset of one part."""
         part = self.create(root / "parts/0000")
         for shard in part.pending():
-            part.load_shard(shard, self.read)
+            part.load([shard], self.read)
         self.finalise(part)
         publish(root, ["parts/0000"])
         return StampDataset.open(root)

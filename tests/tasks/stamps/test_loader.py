@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -81,7 +82,7 @@ def test_only_valid_rows_may_be_asked_for(dataset: StampDataset) -> None:
 
 
 def test_a_lost_shard_stops_the_batches(dataset: StampDataset) -> None:
-    (dataset.root / "parts/0000/stamps.zarr/images/c/2/0/0/0").unlink()
+    (Path(dataset.root) / "parts/0000/stamps.zarr/images/c/2/0/0/0").unlink()
     with pytest.raises(LostShardError):
         list(StampBatches(dataset.root, valid_rows(dataset), 8, seed=0, repeat=False))
 

@@ -20,9 +20,9 @@ def test_digest_does_not_depend_on_order_or_repetition(tmp_path: Path, objects) 
     made = objects(50, broken=(7,))
     forward, scattered = made.create(tmp_path / "a"), made.create(tmp_path / "b")
     for shard in forward.pending():
-        forward.load_shard(shard, made.read)
+        forward.load([shard], made.read)
     for shard in (3, 1, 1, 0, 3, 2):
-        scattered.load_shard(shard, made.read)
+        scattered.load([shard], made.read)
     assert made.finalise(forward)["digest"] == made.finalise(scattered)["digest"]
 
 
@@ -41,7 +41,7 @@ def test_digest_does_not_depend_on_the_size_of_shards_but_on_one_pixel(tmp_path:
             return stamps
 
         for shard in part.pending():
-            part.load_shard(shard, read)
+            part.load([shard], read)
         digests.append(made.finalise(part)["digest"])
     assert digests[0] == digests[1] != digests[2]
 
@@ -50,7 +50,7 @@ def test_a_part_with_a_missing_shard_is_refused(tmp_path: Path, objects) -> None
     made = objects(50)
     part = made.create(tmp_path / "part")
     for shard in (0, 1, 3):
-        part.load_shard(shard, made.read)
+        part.load([shard], made.read)
     assert part.pending() == [2]
     with pytest.raises(IncompletePartError, match="first is 2"):
         made.finalise(part)
@@ -61,7 +61,7 @@ def test_rows_that_do_not_add_up_are_refused(tmp_path: Path, objects) -> None:
     made = objects(20)
     part = made.create(tmp_path / "part")
     for shard in part.pending():
-        part.load_shard(shard, made.read)
+        part.load([shard], made.read)
     with pytest.raises(IncompletePartError, match="20 rows came in"):
         part.finalise(lambda merged: (merged.iloc[:-1], merged.iloc[:0]))
     part.counts["input"] += 1
@@ -77,10 +77,10 @@ def test_a_torn_unrecorded_shard_is_written_anew(tmp_path: Path, objects) -> Non
         torn = part.storage.path(part.layout.objects(shard)["images"])
         torn.parent.mkdir(parents=True, exist_ok=True)
         torn.write_bytes(b"torn" * 100)
-        part.load_shard(shard, made.read)
+        part.load([shard], made.read)
     clean = made.create(tmp_path / "clean")
     for shard in clean.pending():
-        clean.load_shard(shard, made.read)
+        clean.load([shard], made.read)
     assert made.finalise(part)["digest"] == made.finalise(clean)["digest"]
 
 
@@ -88,7 +88,7 @@ def test_finalise_refuses_a_shard_that_shrank(tmp_path: Path, objects) -> None:
     made = objects(50)
     part = made.create(tmp_path / "part")
     for shard in part.pending():
-        part.load_shard(shard, made.read)
+        part.load([shard], made.read)
     shard_file = part.storage.path(part.layout.objects(1)["images"])
     shard_file.write_bytes(shard_file.read_bytes()[:-10])
     with pytest.raises(DamagedShardError, match="shard 1"):
@@ -99,7 +99,7 @@ def test_statistics_are_those_of_the_valid_stamps(tmp_path: Path, objects) -> No
     made = objects(50, broken=(49,))
     part = made.create(tmp_path / "part")
     for shard in part.pending():
-        part.load_shard(shard, made.read)
+        part.load([shard], made.read)
     proof = made.finalise(part)
     valid = np.arange(49)
     for band in ("g", "r"):
@@ -114,7 +114,7 @@ def test_statistics_are_those_of_the_valid_stamps(tmp_path: Path, objects) -> No
 def test_a_finalised_part_never_changes(tmp_path: Path, objects) -> None:
     dataset = objects(20).store(tmp_path / "dataset")
     with pytest.raises(StampStoreError, match="finalised"):
-        Part.open(dataset.root / "parts/0000").load_shard(0, objects(20).read)
+        Part.open(Path(dataset.root) / "parts/0000").load([0], objects(20).read)
 
 
 @pytest.mark.parametrize(
@@ -129,7 +129,7 @@ def test_a_stamp_that_breaks_the_contract_is_not_stored(tmp_path: Path, objects,
     made = objects(4)
     part = made.create(tmp_path / "part")
     with pytest.raises(StampContractError, match=said):
-        part.load_shard(0, lambda rows: [Stamp(image) for _ in range(len(rows))])
+        part.load([0], lambda rows: [Stamp(image) for _ in range(len(rows))])
     assert part.pending() == [0]
 
 
@@ -137,7 +137,7 @@ def test_dark_stamps_are_written_and_not_left_out(tmp_path: Path, objects) -> No
     """Zarr leaves out chunks that are all zero unless told otherwise; then dark and lost look the same."""
     made = objects(16)
     part = made.create(tmp_path / "part")
-    record = part.load_shard(0, lambda rows: [Stamp(np.zeros((2, 8, 8), np.float16)) for _ in range(len(rows))])
+    [record] = part.load([0], lambda rows: [Stamp(np.zeros((2, 8, 8), np.float16)) for _ in range(len(rows))])
     assert record.objects[part.layout.objects(0)["images"]]["bytes"] >= 16 * 2 * 8 * 8 * 2
 
 
@@ -158,7 +158,7 @@ def test_inverse_variance_keeps_numbers_that_halves_cannot(tmp_path: Path, objec
 
     part = made.create(tmp_path / "dataset/parts/0000")
     for shard in part.pending():
-        part.load_shard(shard, read)
+        part.load([shard], read)
     made.finalise(part)
     publish(tmp_path / "dataset", ["parts/0000"])
     assert (StampDataset.open(tmp_path / "dataset").read_shard(1, "invvar") == 1e6).all()

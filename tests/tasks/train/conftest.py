@@ -75,7 +75,7 @@ class DrawnGalaxies:
             folder / "dataset/parts/0000", layout, self.plan(), NOTHING, {"input": COUNT, "refused": 0}, {}, "drawn"
         )
         for shard in part.pending():
-            part.load_shard(shard, self.read)
+            part.load([shard], self.read)
         part.finalise(lambda merged: (merged, NOTHING))
         publish(folder / "dataset", ["parts/0000"])
         dataset = StampDataset.open(folder / "dataset")

@@ -84,8 +84,8 @@ def store(folder: Path, units: str, lenses: int = COUNT) -> tuple[Path, str]:
     counts = {"input": COUNT, "refused": 0}
     part = Part.create(folder / "dataset/parts/0000", layout, plan, NOTHING, counts, {}, "drawn")
     for shard in part.pending():
-        part.load_shard(
-            shard, lambda rows: [Stamp(draw(int(name.removeprefix("drawn-"))), {}) for name in rows["object_id"]]
+        part.load(
+            [shard], lambda rows: [Stamp(draw(int(name.removeprefix("drawn-"))), {}) for name in rows["object_id"]]
         )
     part.finalise(lambda merged: (merged, NOTHING))
     publish(folder / "dataset", ["parts/0000"])
