@@ -12,15 +12,17 @@ import pandas as pd
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.ingest.label_join import join_labels, refused_labels
-from tasks.ingest.labels import label_columns
+from tasks.ingest.labels import label_columns, wanted_columns
+from tasks.ingest.source_kinds import Source
 from tasks.ingest.sources import open_source
-from tasks.ingest.survey import SurveyDefinition
-from tasks.ingest.validate import refuse_rows, refused_table
+from tasks.ingest.survey import LabelTable, SurveyDefinition
+from tasks.ingest.validate import gaps_table, refuse_rows, refused_table
 from tasks.stamps.part import QUARANTINE_COLUMNS
 from tasks.stamps.sky_order import sort_by_sky
 
 IDENTITY = ("object_id", "ra", "dec", "healpix", "survey", "source", "bands", "pixel_scale", "field", "state", "file")
-OBSERVED = ("psf_size_", "depth_", "ebv")
+OBSERVED = ("psf_size_", "depth_", "ebv", "coverage", "mask_fraction")
+SURVEYS_OWN = ("tractor_",)
 LABELS = ("label.", "votes.", "value.", "grade.", "mask.")
 
 
@@ -65,6 +67,7 @@ def make_plan(definition: SurveyDefinition, settings: Settings) -> Plan:
             good, bad = refuse_rows(rows, None, True, reader.files())
         else:
             good, bad = refuse_rows(rows, objects.frame, objects.has_positions, reader.files())
+            refused.append(gaps_table(source.name, objects.gaps))
         refused.append(refused_table(source.name, rows, bad))
         good = good.assign(
             survey=definition.name, source=source.name, bands=source.survey_bands, pixel_scale=_scale(good, source)
@@ -72,12 +75,13 @@ def make_plan(definition: SurveyDefinition, settings: Settings) -> Plan:
         for table in definition.labels:
             if table.source != source.name:
                 continue
-            if objects is not None:
+            if comes_with_stamps(table, source):
+                if source.kind == "simulated" and table.kind != "truth_mask":
+                    label_columns(table, rows, "the simulation")  # a wrong column is better known now than at the end
+            elif objects is not None:
                 labels, problems = join_labels(table, objects, set(rows["object_id"].dropna()), settings)
                 good = good.join(labels, on="object_id")
                 refused.append(problems)
-            elif table.kind != "truth_mask":  # that comes with the stamp
-                label_columns(table, rows, "the simulation")  # a wrong column is better known now than at the end
         kept.append(good)
     rows = _concatenate(kept)
     if rows.empty:
@@ -107,12 +111,11 @@ def complete_catalogue(merged: pd.DataFrame, definition: SurveyDefinition) -> tu
     refused = [pd.DataFrame(columns=list(QUARANTINE_COLUMNS))]
     for table in definition.labels:
         source = next(source for source in definition.sources if source.name == table.source)
-        if source.kind == "simulated":
+        if comes_with_stamps(table, source):
             mine = (catalogue["source"] == source.name).to_numpy()
             truth = merged[mine].rename(columns=lambda name: str(name).removeprefix("truth_"))
-            labels, unknown = label_columns(
-                table.model_copy(update=_without_prefix(table.column)), truth, "the simulation"
-            )
+            origin = "the simulation" if source.kind == "simulated" else f"source {source.name}"
+            labels, unknown = label_columns(table.model_copy(update=_without_prefix(table.column)), truth, origin)
             refused.append(refused_labels(table, merged["object_id"][unknown.index], unknown))
             for name in labels:
                 catalogue[name] = labels[name].reindex(catalogue.index)
@@ -124,8 +127,17 @@ def complete_catalogue(merged: pd.DataFrame, definition: SurveyDefinition) -> tu
     for name in ("field", "file"):
         if name not in catalogue:
             catalogue[name] = None
-    order = [*IDENTITY, *(name for group in (OBSERVED, LABELS, ("truth_",)) for name in _starting(catalogue, group))]
+    order = [
+        *IDENTITY,
+        *(name for group in (OBSERVED, LABELS, SURVEYS_OWN, ("truth_",)) for name in _starting(catalogue, group)),
+    ]
     return catalogue[order], pd.concat([piece.astype(object) for piece in refused], ignore_index=True)
+
+
+def comes_with_stamps(table: LabelTable, source: Source) -> bool:
+    """Whether a table's labels are known only after the stamps: a simulation's truth, or what is joined by tile."""
+    joined = any(name.startswith(SURVEYS_OWN) for name in wanted_columns(table))
+    return source.kind == "simulated" or (joined and table.catalogue is None and source.kind == "bricks")
 
 
 def _scale(rows: pd.DataFrame, source: Any) -> Any:
@@ -145,7 +157,7 @@ def _concatenate(tables: list[pd.DataFrame]) -> pd.DataFrame:
 
 
 def _final_name(name: str) -> str:
-    known = name in IDENTITY or name.startswith((*OBSERVED, *LABELS, "truth_"))
+    known = name in IDENTITY or name.startswith((*OBSERVED, *LABELS, *SURVEYS_OWN, "truth_"))
     return name if known else f"truth_{name}"
 
 

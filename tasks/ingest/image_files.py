@@ -120,9 +120,14 @@ def _absent(path: Path, error: FileNotFoundError) -> Refusal:
 
 def _raise_if_disk(error: Exception) -> None:
     """Let an error of the operating system go on, which may pass; a decoder's own errors have no number."""
-    # EINVAL: a damaged file sent its decoder to an offset before its start; the others: this file may not be read
-    if isinstance(error, OSError) and error.errno not in (None, errno.EINVAL, errno.EACCES, errno.EPERM):
+    if not is_files_fault(error):
         raise error
+
+
+def is_files_fault(error: Exception) -> bool:
+    """Whether an error is the file's, and not the operating system's: those have a number, and may pass."""
+    # EINVAL: a damaged file sent its decoder to an offset before its start; the others: this file may not be read
+    return not isinstance(error, OSError) or error.errno in (None, errno.EINVAL, errno.EACCES, errno.EPERM)
 
 
 def _planes(path: Path, unit: fits.ImageHDU) -> Fluxes | Refusal:

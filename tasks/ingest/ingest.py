@@ -27,8 +27,11 @@ from tasks.stamps.stamp import Refusal, Stamp
 
 FIRST_PART = "parts/0000"
 
+READ_TOGETHER = ("bricks", "galaxy10", "multimodal_universe")
+"""Kinds of source whose stamps cost less to read many at a time."""
+
 RUN_BYTES = 600_000_000
-"""Pixels that a worker reads from tiles before it writes them."""
+"""Pixels that a worker reads from such sources before it writes them."""
 
 RUNS_PER_WORKER = 4
 """Pieces of work for each worker at least, where there are enough shards, so that all end at about the same time."""
@@ -56,6 +59,7 @@ def ingest(context: StageContext) -> dict[str, Any]:
     try:
         part = _open_part(context, root)
         _load(context, part)
+        _need_stamps(part)
         proof = part.finalise(partial(complete_catalogue, definition=context.survey))
         manifest = publish(root, [FIRST_PART])
     except OSError as error:
@@ -63,14 +67,14 @@ def ingest(context: StageContext) -> dict[str, Any]:
             raise
         raise _disk_full(root) from error
     quarantine = StampDataset.open(root).quarantine
-    objects = quarantine["kind"] == "object"
+    kinds = quarantine["kind"]
     return {
         "dataset": root,
         "digest": manifest["digest"],
         "objects": proof["input"],
         "accepted": proof["states"]["valid"],
-        "refused": _count(quarantine.loc[objects, "reason"]),
-        "labels_refused": _count(quarantine.loc[~objects, "reason"]),
+        "refused": _count(quarantine.loc[kinds == "object", "reason"]),
+        "labels_refused": _count(quarantine.loc[kinds == "label", "reason"]),
         "quarantine": join(root, f"{FIRST_PART}/{QUARANTINE}"),
     }
 
@@ -127,14 +131,25 @@ def _load(context: StageContext, part: Part) -> None:
             context.progress(done, total, f"shard {run[-1]}")
 
 
+def _need_stamps(part: Part) -> None:
+    """Refuse a part without a single stamp, and remove it: most often a path or address is wrong, and no object."""
+    states, reasons = part.outcomes()
+    if states["valid"] == 0:
+        part.storage.delete_tree()
+        raise GalaxyError(
+            f"none of {part.layout.rows} objects has a stamp: {'; '.join(reasons)}. Correct the survey definition, or "
+            "bring back what is missing, and run ingest again"
+        )
+
+
 def _runs(context: StageContext, part: Part, pending: Sequence[int]) -> list[tuple[int, ...]]:
     """The pending shards in the pieces that one worker reads at a time.
 
-    Neighbours on the sky come from the same tiles: read together, a tile is opened once for all of them. Other
-    sources gain nothing, and lose less by a kill shard by shard.
+    Neighbours on the sky come from the same tiles: read together, a tile is opened once for all of them. So are
+    chunks and row groups of many compressed images. Other sources gain nothing, and lose less by a kill shard by shard.
     """
     length = 1
-    if any(source.kind == "bricks" for source in context.survey.sources):
+    if any(source.kind in READ_TOGETHER for source in context.survey.sources):
         shares = -(-len(pending) // (RUNS_PER_WORKER * context.profile.cluster.workers))
         length = max(1, min(RUN_BYTES // part.layout.shard_bytes, shares))
     return [tuple(pending[first : first + length]) for first in range(0, len(pending), length)]

@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 
 from infra.settings import Settings
+from tasks.ingest.labels import wanted_columns
 from tasks.ingest.source_kinds import Columns
 from tasks.ingest.survey import SurveyDefinition, expand
 from tasks.ingest.tables import need_columns, object_ids, read_table
@@ -41,6 +42,11 @@ class SourceTable:
         """Whether each object should have a position."""
         return self.columns.ra is not None
 
+    @property
+    def gaps(self) -> list[tuple[str, str]]:
+        """What the table itself shows to be missing in it, as (reason, detail): objects that have no row."""
+        return []
+
     @cached_property
     def frame(self) -> pd.DataFrame:
         """The table as it is, one or more rows per object.
@@ -61,9 +67,8 @@ class SourceTable:
         names = self.columns.id_columns if key is None else [key]
         if len(names) == 1:
             return object_ids(self.source, frame[names[0]])
-        parts = frame[names].astype(object)
-        joined = parts.astype(str).agg("-".join, axis=1).where(parts.notna().all(axis=1), None)
-        return object_ids(self.source, joined.astype(object))
+        first, *others = (frame[name].astype("str") for name in names)
+        return object_ids(self.source, first.str.cat(others, sep="-"))
 
     def rows(self) -> pd.DataFrame:
         """`object_id`, `ra`, `dec` (degrees, NaN unknown) and `field`, a row for each of the table."""
@@ -83,3 +88,25 @@ class SourceTable:
         if name is None:
             return pd.Series(np.nan, index=self.frame.index)
         return pd.to_numeric(self.frame[name], errors="coerce").astype(np.float64)
+
+
+class OwnTable(SourceTable):
+    """A table that is no file of its own: columns beside the images in a source's files. A subclass has `frame`.
+
+    Parameters
+    ----------
+    place
+        Where the columns are, for messages.
+    """
+
+    def __init__(self, source: str, place: str, columns: Columns) -> None:
+        self.source = source
+        self.place = place
+        self.columns = columns
+
+
+def own_label_columns(source: str, definition: SurveyDefinition) -> list[str]:
+    """Columns that label tables want of the source's own table, which may have many more than memory holds."""
+    tables = [table for table in definition.labels if table.source == source and table.catalogue is None]
+    keys = [table.key for table in tables if table.key]
+    return list(dict.fromkeys([*keys, *(name for table in tables for name in wanted_columns(table))]))

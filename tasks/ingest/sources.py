@@ -8,7 +8,16 @@ import pandas as pd
 
 from infra.settings import Settings
 from tasks.ingest.fingerprint import table_digest
-from tasks.ingest.source_kinds import BricksSource, ImagesSource, SimulatedSource
+from tasks.ingest.source_kinds import (
+    BricksSource,
+    Galaxy10Source,
+    ImagesSource,
+    LegacySurveysSource,
+    MultimodalSource,
+    SimulatedSource,
+    Source,
+    SteinSource,
+)
 from tasks.ingest.source_table import SourceTable
 from tasks.ingest.survey import SurveyDefinition, expand
 from tasks.stamps.stamp import Refusal, Stamp
@@ -39,9 +48,7 @@ class StampSource(Protocol):
         """
 
 
-def open_source(
-    source: SimulatedSource | ImagesSource | BricksSource, definition: SurveyDefinition, settings: Settings
-) -> StampSource:
+def open_source(source: Source, definition: SurveyDefinition, settings: Settings) -> StampSource:
     """The supply that a source's definition describes."""
     match source:
         case SimulatedSource():
@@ -56,6 +63,22 @@ def open_source(
             from tasks.ingest.bricks import Bricks
 
             return Bricks(source, definition, settings)
+        case LegacySurveysSource():
+            from tasks.ingest.cutout_service import CutoutService
+
+            return CutoutService(source, definition, settings)
+        case SteinSource():
+            from tasks.ingest.stein import SteinStamps
+
+            return SteinStamps(source, definition, settings)
+        case Galaxy10Source():
+            from tasks.ingest.galaxy10 import Galaxy10
+
+            return Galaxy10(source, definition, settings)
+        case MultimodalSource():
+            from tasks.ingest.multimodal import MultimodalUniverse
+
+            return MultimodalUniverse(source, definition, settings)
 
 
 def fingerprint(survey: SurveyDefinition, settings: Settings) -> dict[str, str]:

@@ -26,6 +26,8 @@ TABLE_SUFFIXES = {
 }
 """Kind of table to the endings of its files."""
 
+GZIP = b"\x1f\x8b"
+
 PANDAS_MISSING = (
     "", "#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA",
     "NULL", "NaN", "None", "n/a", "nan", "null",
@@ -58,7 +60,7 @@ def read_table(place: str | Path, text: Iterable[str], what: str) -> pd.DataFram
     system, path = file_system(place)
 
     def read() -> pd.DataFrame:
-        with system.open(path, "rb") as file:
+        with system.open(path, "rb") if is_local(system) else io.BytesIO(system.cat_file(path)) as file:
             return READERS[kinds[0]](file, place, text)
 
     try:
@@ -76,7 +78,7 @@ def read_table(place: str | Path, text: Iterable[str], what: str) -> pd.DataFram
 
 
 def _read_csv(file: IO[bytes], place: str, text: list[str]) -> pd.DataFrame:
-    content = io.BytesIO(gzip.decompress(file.read()) if place.lower().endswith(".gz") else file.read())
+    content = io.BytesIO(plain(file.read()))
     # only an empty cell is missing: NA and nan may be names
     columns = pd.read_csv(content, nrows=0, index_col=False).columns
     content.seek(0)
@@ -99,9 +101,7 @@ def _read_astropy(file: IO[bytes], place: str, text: list[str]) -> pd.DataFrame:
     from astropy.table import Table
 
     votable = place.lower().endswith(TABLE_SUFFIXES["votable"])
-    content = io.BytesIO(file.read())
-    if votable and place.lower().endswith(".gz"):
-        content = io.BytesIO(gzip.decompress(content.getvalue()))
+    content = io.BytesIO(plain(file.read()))
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)  # astropy's on units and versions, which we do not use
         table = Table.read(content, format="votable" if votable else "fits")
@@ -113,12 +113,19 @@ def _read_astropy(file: IO[bytes], place: str, text: list[str]) -> pd.DataFrame:
     return _as_text(frame, text)
 
 
+def plain(content: bytes) -> bytes:
+    """The content as it was before gzip, if that compressed it."""
+    return gzip.decompress(content) if content.startswith(GZIP) else content
+
+
 READERS = {"csv": _read_csv, "parquet": _read_parquet, "fits": _read_astropy, "votable": _read_astropy}
 
 
 def _as_text(table: pd.DataFrame, text: list[str]) -> pd.DataFrame:
     for name in text:
         if name in table.columns:
+            if pd.api.types.is_float_dtype(table[name]) and (table[name].dropna() % 1 == 0).all():
+                table[name] = table[name].astype("Int64")  # whole numbers, and gaps, which made them floats
             table[name] = table[name].astype(object).map(lambda value: None if pd.isna(value) else str(value).strip())
     return table
 

@@ -9,14 +9,15 @@ import numpy as np
 import pandas as pd
 
 ROW_DIGEST_BYTES = 16
+"""Of SHA-256, which today's processors compute twice as fast as BLAKE2."""
 
 
 def row_digest(*arrays: np.ndarray) -> bytes:
     """Digest of one row's pixels."""
-    digest = hashlib.blake2b(digest_size=ROW_DIGEST_BYTES)
+    digest = hashlib.sha256()
     for array in arrays:
         digest.update(np.ascontiguousarray(array).data)
-    return digest.digest()
+    return digest.digest()[:ROW_DIGEST_BYTES]
 
 
 def frame_digest(frame: pd.DataFrame) -> str:

@@ -17,6 +17,7 @@ from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
 from tasks.stamps.content import ROW_DIGEST_BYTES, frame_digest, row_digest
 from tasks.stamps.errors import IncompletePartError, StampContractError, StampStoreError
+from tasks.stamps.halves import to_single
 from tasks.stamps.layout import StampLayout, describe_group
 from tasks.stamps.plain_shard import shard_buffer, shard_bytes, state_bytes
 from tasks.stamps.stamp import FAILED, NO_COVERAGE, PENDING, STATES, VALID, Refusal, Stamp
@@ -136,6 +137,24 @@ class Part:
             del answers[: len(plan)]  # their memory is wanted
         return records
 
+    def outcomes(self, most_reasons: int = 5) -> tuple[dict[str, int], list[str]]:
+        """How many rows are in which state, and, where none is valid, why: some reasons with an example each.
+
+        Raises
+        ------
+        IncompletePartError
+            If a shard is missing.
+        """
+        records = self._records()
+        states = {name: sum(record.states[name] for record in records) for name in STATES}
+        if states["valid"]:
+            return states, []
+        table = self._outcomes(records[0])
+        examples = table.drop_duplicates("reason").head(most_reasons)
+        return states, [
+            f"{reason} ({detail})" for reason, detail in zip(examples["reason"], examples["detail"], strict=True)
+        ]
+
     def finalise(self, complete: Callable[[pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
         """Prove that every row is accounted for, write catalogue, quarantine and statistics, and give the proof.
 
@@ -226,7 +245,7 @@ class Part:
                 f"object {object_id}: stamp is {stamp.image.shape} {stamp.image.dtype}, "
                 f"the store holds {self.layout.stamp_shape} {self.layout.dtype}"
             )
-        if self.layout.units != "rgb" and not np.isfinite(stamp.image).all():
+        if self.layout.units != "rgb" and not np.isfinite(to_single(stamp.image).sum()):
             raise StampContractError(
                 f"object {object_id}: stamp has NaN or infinite pixels; the source must refuse such an image"
             )

@@ -7,6 +7,8 @@ from typing import Any
 
 import numpy as np
 
+from tasks.stamps.halves import to_single
+
 BLOCK = 16
 """Stamps looked at together: as much as stays in the processor's cache."""
 
@@ -20,7 +22,7 @@ def sums(images: np.ndarray, valid: np.ndarray, bands: Sequence[str]) -> dict[st
     totals = np.zeros((2, len(bands)))
     lowest, highest = np.full(len(bands), np.inf), np.full(len(bands), -np.inf)
     for start in range(0, len(rows), BLOCK):
-        block = images[rows[start : start + BLOCK]].astype(np.float32).reshape(-1, len(bands), size)
+        block = to_single(images[rows[start : start + BLOCK]]).reshape(-1, len(bands), size)
         totals[0] += block.sum(axis=2).sum(axis=0, dtype=np.float64)  # a stamp in single precision, all in double
         totals[1] += np.einsum("ncp,ncp->nc", block, block).sum(axis=0, dtype=np.float64)
         lowest = np.minimum(lowest, block.min(axis=(0, 2)))

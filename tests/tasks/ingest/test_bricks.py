@@ -1,0 +1,323 @@
+"""Stamps from bricks: the right pixels from the best brick, each opened once, over connections that fail as well."""
+
+from __future__ import annotations
+
+import shutil
+from collections import Counter
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from astropy.io import fits
+from astropy.wcs import WCS
+
+from infra import remote
+from infra.errors import GalaxyError
+from infra.profile import ClusterSettings, IngestSettings, Profile
+from infra.settings import Settings
+from tasks.ingest import bricks
+from tasks.ingest.bricks import Bricks
+from tasks.ingest.ingest import ingest
+from tasks.ingest.survey import SurveyDefinition
+from tasks.ingest.tile_files import TileFiles
+from tasks.stage import StageContext
+from tasks.stamps.dataset import StampDataset
+from tasks.stamps.stamp import Refusal, Stamp
+from tests.doubles.brick_tree import BrickTree, make_brick_tree
+from tests.doubles.file_server import serve
+
+SIZE, SIDE = 48, 400
+LEGACY = "coadd/{tile:.3}/{tile}/legacysurvey-{tile}"
+BANDS = ["g", "r", "z"]
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> BrickTree:
+    """Four bricks that overlap; the last one has no z image, and the second one a hole."""
+    return make_brick_tree(
+        tmp_path_factory.mktemp("tree"), side=SIDE, step=0.024, galaxies_per_brick=25, seed=3,
+        missing_bands=[(3, "z")], holes=[(1, "r")], bright_stars=[0],
+    )  # fmt: skip
+
+
+class Sky:
+    """A survey of a tree's objects, ready to be changed."""
+
+    def __init__(self, tree: BrickTree, folder: Path) -> None:
+        self.tree, self.folder = tree, folder
+        self.objects = tree.objects.drop_duplicates("source").reset_index(drop=True)
+        self.source: dict[str, Any] = {
+            "kind": "bricks", "name": "sky", "root": str(tree.root), "catalogue": str(folder / "objects.parquet"),
+            "tile_side": SIDE,
+        }  # fmt: skip
+        self.survey: dict[str, Any] = {}
+        self.store = ""
+        self.notes: list[str] = []
+
+    def definition(self) -> SurveyDefinition:
+        self.objects.to_parquet(self.folder / "objects.parquet")
+        content = {"name": "small", "units": "nanomaggy", "bands": BANDS, "stamp_size": SIZE, "sources": [self.source]}
+        return SurveyDefinition.model_validate(content | self.survey)
+
+    def context(self, name: str = "stage", shard_stamps: int = 16, workers: int = 0) -> StageContext:
+        cluster = ClusterSettings(kind="local" if workers else "inline", workers=workers or 1)
+        return StageContext(
+            survey=self.definition(),
+            profile=Profile(
+                name="small", cluster=cluster, ingest=IngestSettings(shard_stamps=shard_stamps, chunk_stamps=4)
+            ),
+            settings=Settings(home=self.folder, sky=self.folder, store=self.store, mlflow_uri="unused"),
+            folder=self.folder / name,
+            upstream={},
+            progress=lambda done, total, note="": self.notes.append(note),
+            record=lambda step, metrics: None,
+        )
+
+    def read(self) -> tuple[pd.DataFrame, list[Stamp | Refusal]]:
+        """All rows with their answers."""
+        context = self.context()
+        source = Bricks(context.survey.sources[0], context.survey, context.settings)
+        rows = source.rows()
+        return rows, source.read(rows)
+
+
+@pytest.fixture
+def sky(tree: BrickTree, tmp_path: Path) -> Sky:
+    return Sky(tree, tmp_path)
+
+
+@cache
+def pixels_of(tree: BrickTree, brick: str, product: str, band: str) -> tuple[np.ndarray, WCS]:
+    with fits.open(tree.image(brick, product, band)) as file:
+        return np.array(file[1].data), WCS(file[1].header)
+
+
+def test_stamps_are_the_bricks_own_pixels_around_each_object(sky: Sky) -> None:
+    sky.survey["invvar"] = True
+    sky.source["invvar"] = LEGACY + "-invvar-{band}.fits.fz"
+    rows, answers = sky.read()
+    seen = 0
+    for (_, row), answer in zip(rows.iterrows(), answers, strict=True):
+        if isinstance(answer, Refusal):
+            continue
+        seen += 1
+        for channel, band in enumerate(BANDS):
+            image, wcs = pixels_of(sky.tree, row["file"], "image", band)
+            weight, _ = pixels_of(sky.tree, row["file"], "invvar", band)
+            x, y = wcs.all_world2pix(row["ra"], row["dec"], 0)
+            padded = [np.pad(plane, SIZE) for plane in (np.where(weight > 0, image, 0), weight)]
+            left, low = (int(np.floor(v - (SIZE - 1) / 2 + 0.5)) + SIZE for v in (x, y))
+            expected, expected_weight = (plane[low : low + SIZE, left : left + SIZE] for plane in padded)
+            assert np.array_equal(answer.image[channel], expected.astype(np.float16))
+            assert np.array_equal(answer.invvar[channel], expected_weight)
+            assert abs(left - SIZE + (SIZE - 1) / 2 - x) <= 0.5 + 1e-9
+    assert seen > 60
+
+
+def test_an_object_comes_from_the_brick_that_covers_it_best(sky: Sky) -> None:
+    rows, answers = sky.read()
+    overlaps = {}
+    for brick in sky.tree.bricks["brickname"]:
+        _, wcs = pixels_of(sky.tree, brick, "image", "g")
+        x, y = wcs.all_world2pix(rows["ra"], rows["dec"], 0)
+        inside = [np.clip(np.minimum(v + SIZE / 2, SIDE) - np.maximum(v - SIZE / 2, 0), 0, SIZE) for v in (x, y)]
+        overlaps[brick] = inside[0] * inside[1] / SIZE**2
+    best = pd.DataFrame(overlaps, index=rows.index)
+    chosen = np.array([best.loc[i, name] for i, name in rows["file"].items()])
+    assert (chosen >= best.max(axis=1) - 0.02).all()
+    assert rows["file"].nunique() == 4
+    edge = rows.index[(best > 0).sum(axis=1) > 1]
+    assert len(edge) > 10  # or the test says nothing
+    for i in edge:
+        if isinstance(answers[i], Stamp) and rows["file"][i] != sky.tree.bricks["brickname"].iloc[1]:
+            assert answers[i].columns["coverage"] >= chosen[i] - 0.05
+
+
+def test_the_galaxy_is_in_the_middle_with_its_flux(sky: Sky) -> None:
+    sky.objects = sky.objects[(sky.objects["type"] == "EXP") & (sky.objects["shape_r"] < 1.0)].reset_index(drop=True)
+    _, answers = sky.read()
+    ratios = []
+    for (_, row), answer in zip(sky.objects.iterrows(), answers, strict=True):
+        if isinstance(answer, Stamp) and answer.columns["coverage"] == 1 and row["flux_r"] > 20:
+            centre = answer.image[1].astype(float)[SIZE // 2 - 14 : SIZE // 2 + 14, SIZE // 2 - 14 : SIZE // 2 + 14]
+            ratios.append(centre.sum() / row["flux_r"])
+    assert len(ratios) >= 3
+    assert np.median(ratios) == pytest.approx(1.0, abs=0.15)
+
+
+def test_each_brick_is_opened_once_for_all_shards_of_a_run(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:
+    opened: Counter[str] = Counter()
+    original = TileFiles.open
+
+    def count(self: TileFiles, name: str, content: bytes | None = None) -> Any:
+        opened[name] += 1
+        return original(self, name, content)
+
+    monkeypatch.setattr(TileFiles, "open", count)
+    monkeypatch.setattr("tasks.ingest.ingest.RUNS_PER_WORKER", 1)
+    result = ingest(sky.context(shard_stamps=16))
+    assert len(StampDataset.open(result["dataset"]).shards) > 4
+    assert set(opened.values()) == {1}
+    assert len(opened) == 12
+
+
+def test_what_has_no_data_is_counted_or_left_out(sky: Sky) -> None:
+    sky.source["mask"] = LEGACY + "-maskbits.fits.fz"
+    far = sky.objects.iloc[[0]].assign(ra=200.0, objid=9999)
+    sky.objects = pd.concat([sky.objects, far], ignore_index=True)
+    result = ingest(sky.context())
+    dataset = StampDataset.open(result["dataset"])
+    catalog = dataset.catalog
+    assert result["accepted"] + sum(result["refused"].values()) == result["objects"] == len(sky.objects)
+    names = sky.tree.bricks["brickname"].to_list()
+    assert set(catalog.loc[catalog["file"] == names[3], "state"]) == {"no_coverage"}
+    quarantine = dataset.quarantine.set_index("object_id")
+    assert f"{names[3]}-image-z" in quarantine.loc[catalog["object_id"][catalog["file"] == names[3]], "detail"].iloc[0]
+    assert quarantine.loc[f"sky/9010-{far['brickid'].iloc[0]}-9999", "reason"] == "no tile covers it"
+    holed = catalog[(catalog["file"] == names[1]) & (catalog["state"] == "valid")]
+    assert (holed["coverage"] < 0.9).any()
+    starred = catalog[catalog["file"] == names[0]]
+    assert starred["mask_fraction"].max() > 0.1
+    assert starred["mask_fraction"].min() == 0
+
+
+def test_tractor_columns_are_those_of_the_same_object(sky: Sky) -> None:
+    sky.source |= {"tractor": "tractor/{tile:.3}/tractor-{tile}.fits", "tractor_columns": ["flux_r", "type", "shape_r"]}
+    sky.survey["labels"] = [
+        {
+            "name": "shape", "source": "sky", "kind": "values", "values": {"radius": "tractor_shape_r"},
+            "feeds": ["parameters"],
+        }
+    ]  # fmt: skip
+    sky.objects.loc[4, "release"] = 9999  # the same brick and number in another release is another object
+    catalog = StampDataset.open(ingest(sky.context())["dataset"]).catalog
+    truth = sky.tree.objects.set_index(["release", "brickid", "objid"])
+    known = catalog[(catalog["state"] == "valid") & (catalog["tractor_release"] == 9010)]
+    assert len(known) > 50
+    for _, row in known.iterrows():
+        same = truth.loc[(row["tractor_release"], row["tractor_brickid"], row["tractor_objid"])]
+        assert row["tractor_flux_r"] == pytest.approx(same["flux_r"] if same["nobs_r"] else 0, rel=1e-5)
+        assert row["tractor_type"] == same["type"]
+        assert row["value.shape.radius"] == pytest.approx(same["shape_r"], rel=1e-5)
+    other = catalog[catalog["tractor_release"] == 9999]
+    assert other["value.shape.radius"].isna().all() and len(other) == 1
+
+
+def test_observations_come_from_the_table_of_tiles(sky: Sky) -> None:
+    catalog = StampDataset.open(ingest(sky.context())["dataset"]).catalog
+    truth = sky.tree.objects.drop_duplicates("brickname").set_index("brickname")
+    bricks_table = sky.tree.bricks.set_index("brickname")
+    for _, row in catalog[catalog["state"] == "valid"].iterrows():
+        brick = bricks_table.loc[row["file"]]
+        assert row["psf_size_r"] == pytest.approx(brick["psfsize_r"], rel=1e-5)
+        assert row["ebv"] == pytest.approx(brick["ebv"], rel=1e-5)
+        assert row["depth_r"] == pytest.approx(truth.loc[row["file"], "psfdepth_r"], rel=0.5)
+
+
+def test_workers_and_shards_do_not_change_the_digest(sky: Sky) -> None:
+    alone = ingest(sky.context("alone"))["digest"]
+    sky.objects = sky.objects.sample(frac=1, random_state=0)
+    assert ingest(sky.context("larger", shard_stamps=48))["digest"] == alone
+    assert ingest(sky.context("workers", workers=2))["digest"] == alone
+
+
+@pytest.mark.parametrize("kind", ["drop", "error", "page", "garbage", "short", "flipped"])
+def test_a_failing_connection_changes_nothing(
+    sky: Sky, tree: BrickTree, kind: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
+    expected = ingest(sky.context("local"))
+    with serve(tree.root) as server:
+        server.faults = {kind: 0.4}
+        sky.source["root"] = server.url
+        found = ingest(sky.context("remote"))
+    assert server.requests[kind] > 2
+    assert (found["accepted"], found["refused"]) == (expected["accepted"], expected["refused"])
+    here, there = (StampDataset.open(result["dataset"]) for result in (expected, found))
+    assert all(np.array_equal(here.read_shard(i), there.read_shard(i)) for i in range(len(here.shards)))
+
+
+def test_a_server_that_is_gone_stops_the_run_and_the_next_one_carries_on(
+    sky: Sky, tree: BrickTree, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
+    with serve(tree.root) as server:
+        sky.source["root"] = server.url
+        undisturbed = ingest(sky.context("undisturbed"))
+        context = sky.context()
+        original, calls = bricks.Bricks._cut, []
+
+        def fail_later(self: Bricks, *arguments: Any) -> Any:
+            calls.append(1)
+            if len(calls) == 3:
+                server.faults = {"page": 1.0}
+            return original(self, *arguments)
+
+        monkeypatch.setattr(bricks.Bricks, "_cut", fail_later)
+        with pytest.raises(GalaxyError, match=r"no FITS file.*run again"):
+            ingest(context)
+        assert not Path(context.store("dataset"), "dataset.json").exists()
+        server.faults = {}
+        monkeypatch.undo()
+        assert ingest(context)["digest"] == undisturbed["digest"]
+
+
+@pytest.fixture
+def damaged(tree: BrickTree, sky: Sky) -> Path:
+    """A copy of the tree, whose first brick's r image may be spoilt."""
+    copy = sky.folder / "copy"
+    shutil.copytree(tree.root, copy)
+    sky.source["root"] = str(copy)
+    return copy / tree.image(tree.bricks["brickname"].iloc[0], "image", "r").relative_to(tree.root)
+
+
+def reasons(sky: Sky) -> Counter[str]:
+    rows, answers = sky.read()
+    first = sky.tree.bricks["brickname"].iloc[0]
+    found = [answer for name, answer in zip(rows["file"], answers, strict=True) if name == first]
+    others = [answer for name, answer in zip(rows["file"], answers, strict=True) if name != first]
+    assert any(isinstance(answer, Stamp) for answer in others)
+    return Counter(answer.reason if isinstance(answer, Refusal) else "" for answer in found)
+
+
+def test_a_damaged_brick_is_refused_alone(sky: Sky, damaged: Path) -> None:
+    whole = damaged.read_bytes()
+    for content in (whole[: len(whole) // 2], b"garbage" * 1000, b""):
+        damaged.write_bytes(content)
+        assert set(reasons(sky)) == {"unreadable tile"}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"CD1_1": 0.262 / 3600}, "tile is turned"),
+        ({"CD1_1": -0.3 / 3600, "CD2_2": 0.3 / 3600}, "pixel scale does not fit"),
+        ({"MAGZERO": 30.0}, "zero point does not fit"),
+    ],
+)
+def test_a_brick_other_than_the_definition_says_is_refused(
+    sky: Sky, damaged: Path, change: dict[str, float], reason: str
+) -> None:
+    with fits.open(damaged, mode="update") as file:
+        file[1].header.update(change)
+    assert set(reasons(sky)) == {reason}
+
+
+def test_an_unmounted_disk_is_no_lack_of_coverage(sky: Sky, damaged: Path) -> None:
+    context = sky.context()
+    source = Bricks(context.survey.sources[0], context.survey, context.settings)
+    rows = source.rows()
+    shutil.rmtree(sky.folder / "copy")
+    with pytest.raises(GalaxyError, match="copy"):
+        source.read(rows)
+
+
+def test_the_three_keys_make_the_id_and_each_must_be_there(sky: Sky) -> None:
+    sky.objects["objid"] = sky.objects["objid"].astype(float)
+    sky.objects.loc[2, "objid"] = np.nan
+    result = ingest(sky.context())
+    assert result["refused"]["no object id"] == 1
+    assert StampDataset.open(result["dataset"]).catalog["object_id"].str.fullmatch(r"sky/9010-\d+-\d+").all()
