@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test lint bench results clean
+.PHONY: run test lint bench results drill clean
 
 run: $(STAMP)
 	$(BIN)/galaxy run --survey embedded --profile laptop
@@ -19,6 +19,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+# Twenty-five faults at random moments; `make test` has a short form of it.
+drill: $(STAMP)
+	$(BIN)/python -m tests.drill $(MOMENTS)
 
 results: $(STAMP)
 	$(BIN)/python -m tests.benchmarks.report

@@ -7,6 +7,7 @@ import os
 import random
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -80,6 +81,12 @@ def has_credentials() -> bool:
     """Whether requests to S3 can, and may, be signed."""
     if os.environ.get("AWS_NO_SIGN_REQUEST", "").upper() in ("YES", "TRUE", "1"):
         return False
+    return _finds_credentials(tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_"))))
+
+
+@lru_cache(maxsize=4)
+def _finds_credentials(_environment: tuple[tuple[str, str], ...]) -> bool:
+    """Whether there are any in this environment; looking may ask a network service, so once is enough."""
     import botocore.session
 
     return botocore.session.get_session().get_credentials() is not None

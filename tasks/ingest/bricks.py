@@ -61,7 +61,7 @@ class Bricks:
         self.stamp_size = definition.stamp_size
         self.keep_invvar = definition.invvar
         self.root = expand(source.root, settings)
-        self._tiles_place = _below(self.root, expand(source.tiles, settings)) if source.tiles else None
+        self._tiles_place = "" if source.tile_column else _below(self.root, expand(source.tiles, settings))
 
     def rows(self) -> pd.DataFrame:
         """`object_id`, `ra`, `dec`, `field`, and `file`: the name of the tile, None where there is none.
@@ -71,7 +71,7 @@ class Bricks:
         """
         frame, source = self.table.frame, self.source
         rows = self.table.rows()
-        if source.tile_column is not None:
+        if source.tile_column:
             need_columns(frame, [source.tile_column], self.table.place, self.table.what)
             names = frame[source.tile_column]
             return self._with_keys(rows.assign(file=names.astype(object).where(names.notna(), None)), None)
@@ -90,7 +90,7 @@ class Bricks:
         """See StampSource: the tables. The tiles of a data release never change; other ones have another root."""
         prints = {self.source.catalogue: table_digest(self.table.place)}
         if self._tiles_place:
-            prints[str(self.source.tiles)] = table_digest(self._tiles_place)
+            prints[self.source.tiles] = table_digest(self._tiles_place)
         return prints
 
     def read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
@@ -123,7 +123,6 @@ class Bricks:
 
     @cached_property
     def _tiles(self) -> TileTable:
-        assert self._tiles_place is not None
         return TileTable(self._tiles_place, self.source.tile_columns, self.table.what)
 
     @cached_property
@@ -246,7 +245,7 @@ class Bricks:
             detail = f"{plane.name} has MAGZERO {header['MAGZERO']}, the definition {source.zero_point:g}"
             raise _UnfitError("zero point does not fit", detail)
         seconds = 1.0
-        if source.exposure_key is not None:
+        if source.exposure_key:
             seconds = float(header.get(source.exposure_key, 0))
             if not seconds > 0:
                 raise _UnfitError("no exposure time", f"{plane.name} has no {source.exposure_key} above 0")

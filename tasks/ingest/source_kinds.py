@@ -105,13 +105,13 @@ class BricksSource(Definition):
     root: str = Field(description="Path or URL of the release, such as https://host/dr9/south or s3://bucket/dr9.")
     catalogue: str = Field(description="Table of the objects (CSV, Parquet, FITS, VOTable), by path or URL.")
     columns: Columns = Columns(object_id=["release", "brickid", "objid"], ra="ra", dec="dec")
-    tile_column: str | None = Field(
-        None, description="Column of the catalogue with each object's tile; else the one that covers it best is taken."
+    tile_column: str = Field(
+        "", description="Column of the catalogue with each object's tile; empty: the one that covers it best is taken."
     )
-    tiles: str | None = Field(
+    tiles: str = Field(
         "survey-bricks-dr9-south.fits.gz",
         description="Table of the tiles, below `root` or by path or URL; not needed with `tile_column`. Its columns "
-        "psfsize_<band> (arcsec), psfdepth_<band> (1/nanomaggy^2) and ebv go into the catalogue.",
+        "psfsize_<band> (arcsec), psfdepth_<band> (5-sigma magnitude) and ebv go into the catalogue.",
     )
     tile_columns: TileColumns = TileColumns()
     tile_side: int = Field(3600, ge=32, le=100_000, description="Side of a tile, pixels, to choose tiles by.")
@@ -123,8 +123,8 @@ class BricksSource(Definition):
     band_names: dict[str, str] = Field(default_factory=dict, description="Band to its name in files, where it differs.")
     pixel_scale: float = Field(0.262, gt=0, le=10, description='Pixel scale, "/px; tiles with another are refused.')
     zero_point: float = Field(22.5, ge=0, le=50, description="AB magnitude of one unit of the image.")
-    exposure_key: str | None = Field(
-        None, description="Header key of the exposure time, s, where an image is counts of the whole exposure."
+    exposure_key: str = Field(
+        "", description="Header key of the exposure time, s, where an image is counts of the whole exposure."
     )
     tractor: str = Field("", description="File of a tile's Tractor catalogue, below `root`; empty: none is joined.")
     tractor_columns: list[str] = Field(
@@ -136,7 +136,7 @@ class BricksSource(Definition):
     def _complete(self) -> Self:
         if self.columns.ra is None:
             raise ValueError("`columns` must name `ra` and `dec`: stamps are cut by position")
-        if self.tiles is None and self.tile_column is None:
+        if not self.tiles and not self.tile_column:
             raise ValueError("give `tiles`, a table of the tiles, or `tile_column`")
         for key in ("image", "invvar", "mask", "tractor"):
             try:
@@ -146,4 +146,107 @@ class BricksSource(Definition):
         return self
 
 
-Source = Annotated[SimulatedSource | ImagesSource | BricksSource, Field(discriminator="kind")]
+class LegacySurveysSource(Definition):
+    """A list of positions, each asked for at the Legacy Surveys' cutout service, or at one that speaks like it.
+
+    With units `nanomaggy` stamps are fluxes (`fits-cutout`), with `rgb` the viewer's pictures (`jpeg-cutout`).
+    """
+
+    kind: Literal["legacy_surveys"]
+    name: Name
+    catalogue: str = Field(description="Table of the objects (CSV, Parquet, FITS, VOTable), by path or URL.")
+    columns: Columns = Columns(ra="ra", dec="dec")
+    url: str = Field(
+        "https://www.legacysurvey.org/viewer",
+        description="The service. The dataset keeps the definition: name user:password by an environment variable.",
+    )
+    layer: str = Field(
+        "ls-dr9", min_length=1, description="Layer of the viewer, such as ls-dr9, ls-dr10 or ls-dr9-north."
+    )
+    survey_bands: str = Field("grz", min_length=1, description="Bands of the layer; those that a picture is made of.")
+    pixel_scale: float = Field(0.262, gt=0, le=10, description='Pixel scale that is asked for, "/px.')
+    invvar: bool = Field(False, description="Whether inverse variances are there to be asked for, as the survey may.")
+    connections: int = Field(4, ge=1, le=16, description="Requests at a time, of all workers together.")
+    attempts: int = Field(6, ge=1, le=20, description="Tries for one object before it is given up.")
+    largest_list: int = Field(10_000, ge=1, description="Most objects; longer lists are for a source of kind `bricks`.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Self:
+        if self.columns.ra is None:
+            raise ValueError("`columns` must name `ra` and `dec`: stamps are asked for by position")
+        return self
+
+
+class SteinSource(Definition):
+    """HDF5 files of stamps as Stein et al. (2021) published them of the Legacy Surveys' DR9.
+
+    The file images_npix152_000000000_001000000.h5 has the rows 0 to 999999 of one list; an object's id is its number
+    in the list. North and south are two lists, and two sources. Columns of the files, of label tables too, have the
+    files' names, with the band where there is one for each, such as z_spec and flux_r.
+    """
+
+    kind: Literal["stein"]
+    name: Name
+    folder: str = Field(description="Path or URL of the folder of the files.")
+    files: list[str] = Field(
+        default=["images_npix*.h5"], min_length=1, description="Names below the folder, or patterns with *."
+    )
+    survey_bands: str = Field("grz", min_length=1, description="Bands of the images, in their order.")
+    pixel_scale: float = Field(0.262, gt=0, le=10, description='Pixel scale, "/px.')
+
+
+class Galaxy10Source(Definition):
+    """The HDF5 file of Galaxy10 DECaLS, or of Galaxy10 SDSS, which has no positions; an object's id is its row.
+
+    Columns of label tables have the file's names, such as ans and redshift.
+    """
+
+    kind: Literal["galaxy10"]
+    name: Name
+    file: str = Field(description="Path or URL of the file, such as Galaxy10_DECals.h5.")
+    survey_bands: str = Field("grz", min_length=1, description="Filters that the pictures were made of; SDSS: gri.")
+    pixel_scale: float | None = Field(
+        None, gt=0, le=10, description='Pixel scale, "/px, where the file has no column `pxscale`; absent if unknown.'
+    )
+    rescale: Rescale = Rescale()
+
+
+class MultimodalSource(Definition):
+    """Parquet files as the Multimodal Universe has them, with a list of the bands' images in each row.
+
+    A band has `band` (its name), an image of fluxes and, if known, `psf_fwhm` (arcsec) and `scale` ("/px). Columns
+    psfdepth_<band> (1/nanomaggy^2) and ebv, in any case, go into the catalogue. Every table also has the columns
+    `file` and `row`, for ids of sets that have none. Without positions, objects are stored in the order of their ids:
+    where that is not the files' order, each shard is read from all files, and such ids are far faster.
+    """
+
+    kind: Literal["multimodal_universe"]
+    name: Name
+    folder: str = Field(description="Path or URL of the folder of the files.")
+    files: list[str] = Field(
+        default=["**/*.parquet"], min_length=1, description="Names below the folder, or patterns with *."
+    )
+    columns: Columns = Columns(ra="ra", dec="dec")
+    image: str = Field("image", description="Column with the list of bands.")
+    flux: str = Field("flux", description="Field of a band with its image.")
+    invvar: str = Field("", description="Field with the inverse variance, such as ivar; empty: none is read.")
+    survey_bands: str = Field("grz", min_length=1, description="Bands of the survey that are read.")
+    band_names: dict[str, str] = Field(
+        default={band: f"des-{band}" for band in "griz"}, description="Band to its name in the files, where it differs."
+    )
+    pixel_scale: float | None = Field(
+        None, gt=0, le=10, description='Pixel scale, "/px; images that tell another are refused. Absent: theirs.'
+    )
+    zero_point: float = Field(22.5, ge=0, le=50, description="AB magnitude of one unit of the images.")
+
+
+Source = Annotated[
+    SimulatedSource
+    | ImagesSource
+    | BricksSource
+    | LegacySurveysSource
+    | SteinSource
+    | Galaxy10Source
+    | MultimodalSource,
+    Field(discriminator="kind"),
+]

@@ -68,7 +68,7 @@ class SourceTable:
         if len(names) == 1:
             return object_ids(self.source, frame[names[0]])
         first, *others = (frame[name].astype("str") for name in names)
-        return object_ids(self.source, first.str.cat(others, sep="-"))
+        return object_ids(self.source, first.str.cat(others, sep="-"))  # type: ignore[arg-type]
 
     def rows(self) -> pd.DataFrame:
         """`object_id`, `ra`, `dec` (degrees, NaN unknown) and `field`, a row for each of the table."""

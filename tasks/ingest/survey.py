@@ -3,15 +3,25 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Mapping
 from typing import Literal, Self
 
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
+from infra.errors import GalaxyError
 from infra.locate import locate
 from infra.profile import parse_toml
 from infra.settings import SKY_VARIABLE, Settings
-from tasks.ingest.source_kinds import BricksSource, Definition, Name, Source
+from tasks.ingest.source_kinds import (
+    BricksSource,
+    Definition,
+    LegacySurveysSource,
+    MultimodalSource,
+    Name,
+    Source,
+    SteinSource,
+)
 
 FLUX_BANDS = ("g", "r", "i", "z")
 """Bands that the models' input stretch knows, blue to red."""
@@ -158,18 +168,29 @@ class SurveyDefinition(Definition):
         if any(source.kind == "simulated" for source in self.sources) and self.units != "nanomaggy":
             raise ValueError("a simulated source makes nanomaggies: `units` must be 'nanomaggy'")
         for source in self.sources:
-            if source.kind == "bricks":
-                self._check_bricks(source)
+            if isinstance(source, BricksSource | SteinSource | MultimodalSource):
+                self._check_fluxes(source)
+            if source.kind == "galaxy10" and self.units != "rgb":
+                raise ValueError(f"source {source.name!r} holds pictures: `units` must be 'rgb'")
+            if source.kind == "legacy_surveys":
+                self._check_cutouts(source)
             if self.invvar and not getattr(source, "invvar", ""):
                 raise ValueError(f"`invvar` is true, but source {source.name!r} has no inverse variance")
         return self
 
-    def _check_bricks(self, source: BricksSource) -> None:
+    def _check_fluxes(self, source: BricksSource | SteinSource | MultimodalSource) -> None:
         if self.units != "nanomaggy":
             raise ValueError(f"source {source.name!r} holds fluxes: `units` must be 'nanomaggy'")
         missing = [band for band in self.bands if band not in source.survey_bands]
         if missing:
             raise ValueError(f"source {source.name!r} has the bands {source.survey_bands!r}, without {missing}")
+
+    def _check_cutouts(self, source: LegacySurveysSource) -> None:
+        missing = [band for band in self.bands if band not in source.survey_bands]
+        if self.units == "nanomaggy" and missing:
+            raise ValueError(f"source {source.name!r} has the bands {source.survey_bands!r}, without {missing}")
+        if self.units == "rgb" and source.invvar:
+            raise ValueError(f"source {source.name!r}: pictures have no inverse variance; leave `invvar` out")
 
     def tables(self, task: str) -> list[LabelTable]:
         """The label tables that feed `task`, in the definition's order."""
@@ -188,5 +209,18 @@ def load_survey(name_or_file: str) -> SurveyDefinition:
 
 
 def expand(path: str, settings: Settings) -> str:
-    """Put the sky folder and environment variables into a path of a definition."""
-    return os.path.expandvars(path.replace(f"${{{SKY_VARIABLE}}}", str(settings.sky)))
+    """Put the sky folder and environment variables into a path of a definition.
+
+    Raises
+    ------
+    GalaxyError
+        If it names a variable that is not set.
+    """
+    expanded = os.path.expandvars(path.replace(f"${{{SKY_VARIABLE}}}", str(settings.sky)))
+    unset = re.search(r"\$\{(\w+)\}", expanded)
+    if unset:
+        raise GalaxyError(
+            f"the survey definition names the environment variable {unset[1]}, which is not set; set it, or write what "
+            "it stands for into the definition"
+        )
+    return expanded

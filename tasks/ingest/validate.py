@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import pandas as pd
 
@@ -43,18 +45,22 @@ def refuse_rows(
     ids = rows["object_id"].astype(object).where(rows["object_id"].notna(), "")
     later = ids.duplicated() & (ids != "")
     if later.any():
-        again = later & _same_object(rows, ids)
-        literal = as_text(pd.concat([ids.rename("object_id"), rows if table is None else table], axis=1))
-        repeated = literal.duplicated()
+        shared = ids.duplicated(keep=False) & (ids != "")  # all other rows need no comparing: there may be millions
+        again = later & _same_object(rows[shared], ids[shared]).reindex(ids.index, fill_value=False)
+        cells = (rows if table is None else table)[shared]
+        literal = as_text(pd.concat([ids[shared].rename("object_id"), cells], axis=1))
+        repeated = literal.duplicated().reindex(ids.index, fill_value=False)
         refuse(later & (repeated | ~again), "duplicate object id", ids)
         kept_once = later & again & ~repeated
     else:
         kept_once = later
     if positions:
         ra, dec = rows["ra"], rows["dec"]
-        text = "ra " + as_text(ra.to_frame())["ra"] + ", dec " + as_text(dec.to_frame())["dec"]
+        legal = ra.between(0, 360) & dec.between(-90, 90)
+        bad_ra, bad_dec = (as_text(rows.loc[~legal, [name]])[name] for name in ("ra", "dec"))
+        text = "ra " + bad_ra + ", dec " + bad_dec
         refuse(~(np.isfinite(ra) & np.isfinite(dec)), "position missing", text)
-        refuse(~(ra.between(0, 360) & dec.between(-90, 90)), "position out of range", text)
+        refuse(~legal, "position out of range", text)
     if files is not None:
         refuse(rows["file"].isna(), "no image file", ids)
         refuse(~rows["file"].isin(files), "no image file", rows["file"].astype(object))
@@ -77,6 +83,25 @@ def refused_table(source: str, rows: pd.DataFrame, refused: dict[int, tuple[str,
                 "detail": detail,
             }
             for index, (reason, detail) in sorted(refused.items())
+        ],
+        columns=list(QUARANTINE_COLUMNS),
+    )
+
+
+def gaps_table(source: str, gaps: Sequence[tuple[str, str]]) -> pd.DataFrame:
+    """What a source's table itself shows to be missing, as a piece of the quarantine; no rows, so not among objects."""
+    return pd.DataFrame(
+        [
+            {
+                "kind": "gap",
+                "source": source,
+                "object_id": None,
+                "table": None,
+                "state": "refused",
+                "reason": reason,
+                "detail": detail,
+            }
+            for reason, detail in gaps
         ],
         columns=list(QUARANTINE_COLUMNS),
     )

@@ -260,8 +260,7 @@ class _Handler(BaseHTTPRequestHandler):
         if fluxes is None:
             return None
         invvar = sky.inverse_variance(fluxes) if "invvar" in values else None
-        content = to_fits(fluxes, invvar, ra, dec, bands, scale)
-        return content.replace(b"CD1_1   =  -", b"CD1_1   =   ") if kind == "turned" else content
+        return to_fits(fluxes, invvar, ra, dec, bands, scale, turned=kind == "turned")
 
     def _send(
         self, status: int, content: bytes, file_type: str, headers: dict[str, str] | None = None, cut: int | None = None

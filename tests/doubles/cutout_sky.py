@@ -151,7 +151,7 @@ class RealSky:
         found = []
         for path in sorted((self.folder / "legacy_fits").glob("*.fits.gz")):
             with fits.open(path) as file:
-                wcs = WCS(file[0].header).celestial
+                wcs = WCS(file[0].header, naxis=2)
                 scale = float(wcs.pixel_scale_matrix[1, 1] * 3600)
                 found.append((wcs, np.asarray(file[0].data, np.float32), scale))
         return found
@@ -170,9 +170,16 @@ def to_jpeg(picture: Image.Image) -> bytes:
 
 
 def to_fits(
-    fluxes: np.ndarray, invvar: np.ndarray | None, ra: float, dec: float, bands: Sequence[str], scale: float
+    fluxes: np.ndarray,
+    invvar: np.ndarray | None,
+    ra: float,
+    dec: float,
+    bands: Sequence[str],
+    scale: float,
+    *,
+    turned: bool = False,
 ) -> bytes:
-    """A file with the keys that the survey's service writes."""
+    """A file with the keys that the survey's service writes; `turned` says that east is right, which it never does."""
     size = fluxes.shape[-1]
     header = fits.Header([("SURVEY", "LegacySurvey"), ("VERSION", "DR9"), ("IMAGETYP", "IMAGE")])
     header["BANDS"] = "".join(bands)
@@ -181,7 +188,7 @@ def to_fits(
     header.update(tangent_plane(ra, dec, size, scale).to_header())
     for name in [*header["PC*"], *header["CDELT*"]]:
         del header[name]
-    header.update({"CD1_1": -scale / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": scale / 3600})
+    header.update({"CD1_1": (1 if turned else -1) * scale / 3600, "CD1_2": 0.0, "CD2_1": 0.0, "CD2_2": scale / 3600})
     header.update({"IMAGEW": size, "IMAGEH": size})
     units: list[fits.PrimaryHDU | fits.ImageHDU] = [fits.PrimaryHDU(fluxes.astype(np.float32), header)]
     if invvar is not None:

@@ -10,6 +10,7 @@ import json
 import random
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -27,6 +28,8 @@ class FileServer(ThreadingHTTPServer):
     ----------
     faults
         Kind to share of requests.
+    delay
+        Seconds that each file takes.
     requests
         Path to number of requests; with the kinds of fault that were served.
     """
@@ -37,6 +40,7 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.faults: dict[str, float] = {}
+        self.delay = 0.0
         self.requests: Counter[str] = Counter()
         self.chance = random.Random(0)
 
@@ -63,13 +67,13 @@ class _Handler(BaseHTTPRequestHandler):
     server: FileServer
     protocol_version = "HTTP/1.1"
 
-    def do_HEAD(self) -> None:  # noqa: N802 - the name is the library's
+    def do_HEAD(self) -> None:
         self._answer(body=False)
 
-    def do_GET(self) -> None:  # noqa: N802
+    def do_GET(self) -> None:
         self._answer(body=True)
 
-    def do_POST(self) -> None:  # noqa: N802
+    def do_POST(self) -> None:
         self.server.faults = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         self._send(200, b"{}", True)
 
@@ -80,6 +84,7 @@ class _Handler(BaseHTTPRequestHandler):
         path = self.server.folder / self.path.lstrip("/")
         self.server.requests[self.path] += 1
         fault = self.server.fault() if body else None
+        time.sleep(self.server.delay)
         if not path.is_file():
             self._send(404, b"no such file", body)
         elif fault == "error":

@@ -15,6 +15,8 @@ from infra.profile import ClusterSettings, IngestSettings, Profile
 from infra.settings import Settings
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
+from tests.doubles.brick_survey import Sky, small_tree
+from tests.doubles.brick_tree import BrickTree
 
 
 class Survey:
@@ -96,3 +98,15 @@ def make_survey(tmp_path: Path) -> Callable[..., Survey]:
 def survey(make_survey: Callable[..., Survey]) -> Survey:
     """Forty pictures in three shards."""
     return make_survey()
+
+
+@pytest.fixture(scope="session")
+def tree(tmp_path_factory: pytest.TempPathFactory) -> BrickTree:
+    """Four bricks."""
+    return small_tree(tmp_path_factory.mktemp("tree"))
+
+
+@pytest.fixture
+def sky(tree: BrickTree, tmp_path: Path) -> Sky:
+    """A survey of the objects on the four bricks."""
+    return Sky(tree, tmp_path)

@@ -16,77 +16,17 @@ from astropy.wcs import WCS
 
 from infra import remote
 from infra.errors import GalaxyError
-from infra.profile import ClusterSettings, IngestSettings, Profile
-from infra.settings import Settings
 from tasks.ingest import bricks
 from tasks.ingest.bricks import Bricks
 from tasks.ingest.ingest import ingest
-from tasks.ingest.survey import SurveyDefinition
 from tasks.ingest.tile_files import TileFiles
-from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.stamp import Refusal, Stamp
-from tests.doubles.brick_tree import BrickTree, make_brick_tree
+from tests.doubles.brick_survey import BANDS, SIDE, SIZE, Sky
+from tests.doubles.brick_tree import BrickTree
 from tests.doubles.file_server import serve
 
-SIZE, SIDE = 48, 400
 LEGACY = "coadd/{tile:.3}/{tile}/legacysurvey-{tile}"
-BANDS = ["g", "r", "z"]
-
-
-@pytest.fixture(scope="session")
-def tree(tmp_path_factory: pytest.TempPathFactory) -> BrickTree:
-    """Four bricks that overlap; the last one has no z image, and the second one a hole."""
-    return make_brick_tree(
-        tmp_path_factory.mktemp("tree"), side=SIDE, step=0.024, galaxies_per_brick=25, seed=3,
-        missing_bands=[(3, "z")], holes=[(1, "r")], bright_stars=[0],
-    )  # fmt: skip
-
-
-class Sky:
-    """A survey of a tree's objects, ready to be changed."""
-
-    def __init__(self, tree: BrickTree, folder: Path) -> None:
-        self.tree, self.folder = tree, folder
-        self.objects = tree.objects.drop_duplicates("source").reset_index(drop=True)
-        self.source: dict[str, Any] = {
-            "kind": "bricks", "name": "sky", "root": str(tree.root), "catalogue": str(folder / "objects.parquet"),
-            "tile_side": SIDE,
-        }  # fmt: skip
-        self.survey: dict[str, Any] = {}
-        self.store = ""
-        self.notes: list[str] = []
-
-    def definition(self) -> SurveyDefinition:
-        self.objects.to_parquet(self.folder / "objects.parquet")
-        content = {"name": "small", "units": "nanomaggy", "bands": BANDS, "stamp_size": SIZE, "sources": [self.source]}
-        return SurveyDefinition.model_validate(content | self.survey)
-
-    def context(self, name: str = "stage", shard_stamps: int = 16, workers: int = 0) -> StageContext:
-        cluster = ClusterSettings(kind="local" if workers else "inline", workers=workers or 1)
-        return StageContext(
-            survey=self.definition(),
-            profile=Profile(
-                name="small", cluster=cluster, ingest=IngestSettings(shard_stamps=shard_stamps, chunk_stamps=4)
-            ),
-            settings=Settings(home=self.folder, sky=self.folder, store=self.store, mlflow_uri="unused"),
-            folder=self.folder / name,
-            upstream={},
-            progress=lambda done, total, note="": self.notes.append(note),
-            record=lambda step, metrics: None,
-        )
-
-    def read(self) -> tuple[pd.DataFrame, list[Stamp | Refusal]]:
-        """All rows with their answers."""
-        context = self.context()
-        source = Bricks(context.survey.sources[0], context.survey, context.settings)
-        rows = source.rows()
-        return rows, source.read(rows)
-
-
-@pytest.fixture
-def sky(tree: BrickTree, tmp_path: Path) -> Sky:
-    return Sky(tree, tmp_path)
 
 
 @cache
