@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from infra.errors import GalaxyError
 
@@ -23,12 +23,19 @@ def canonical_digest(value: Any) -> str:
 
 def write_atomic(path: Path, *pieces: bytes | bytearray | memoryview) -> None:
     """Write `pieces`, one after the other, to `path` so that a reader, or a restart after a kill, sees all or none."""
+    with writing_atomic(path) as file:
+        for piece in pieces:
+            file.write(piece)
+
+
+@contextmanager
+def writing_atomic(path: Path) -> Iterator[IO[bytes]]:
+    """A file to be written bit by bit, that is at `path` after the block, or not at all if that failed."""
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with temporary.open("wb") as file:
-            for piece in pieces:
-                file.write(piece)
+            yield file
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -7,8 +7,10 @@ from typing import Any
 import numpy as np
 
 from tasks.ingest.resample import central_box
-from tasks.stamps.halves import to_half, to_single
 from tasks.stamps.stamp import Refusal, Stamp
+
+LARGEST_FLUX = np.finfo(np.float16).max
+"""Nanomaggies a pixel that the store can hold."""
 
 
 def central_stamp(
@@ -37,12 +39,12 @@ def central_stamp(
     coverage = float(exposed.all(axis=0).mean())
     if not exposed.any():
         return Refusal("no coverage", state="no_coverage", detail=name)
-    halves = to_half(image)
-    if not np.isfinite(to_single(halves).sum()):
-        wrong = int((~np.isfinite(halves)).sum())
-        return Refusal("pixels without a value", detail=f"{name}: {wrong} pixels are no number, or above 65504")
+    storable = np.abs(image) <= LARGEST_FLUX
+    if not storable.all():
+        wrong = int((~storable).sum())
+        return Refusal("pixels without a value", detail=f"{name}: {wrong} pixels are no number, or beyond 65504")
     weight = None
     if invvar is not None:
         weight = np.ascontiguousarray(invvar[:, top:bottom, left:right], np.float32)
         weight = np.where(np.isfinite(weight) & (weight > 0), weight, np.float32(0))
-    return Stamp(halves, {**columns, "coverage": coverage}, weight)
+    return Stamp(image.astype(np.float16), {**columns, "coverage": coverage}, weight)

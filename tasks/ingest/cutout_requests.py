@@ -31,7 +31,7 @@ CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10, 60, 180
 FIRST_INTERVAL, LONGEST_INTERVAL = 0.05, 1.0
 """Seconds between requests of a process after the first "too many requests", and after many."""
 
-RECOVERY = 0.75
+RECOVERY = 0.7
 """Factor of that interval for each good answer; each "too many requests" doubles it."""
 
 TOO_MANY = 429

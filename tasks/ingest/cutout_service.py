@@ -114,14 +114,14 @@ class CutoutService:
         raise GalaxyError(
             f"{self.table.what}: the cutout service {public(self.url)} answers nothing any more, neither for the last "
             f"objects nor for others of the list; {last}. Finished shards are kept, and nothing is recorded against "
-            "the objects of this one; see that the service answers, and run again"
+            "the objects of this one; see that the service answers, and that `url` is right, and run again"
         )
 
     def _witnesses(self, answered: Cutout | None) -> Iterator[Cutout]:
         if answered is not None:
             yield answered
         rows = self.table.rows()
-        rows = rows[np.isfinite(rows["ra"]) & rows["dec"].between(-90, 90)]
+        rows = rows[rows["ra"].between(0, 360) & rows["dec"].between(-90, 90)]
         for place in np.linspace(0, len(rows) - 1, WITNESSES + 2, dtype=int)[1:-1]:
             yield self._cutout(rows["ra"].iloc[place], rows["dec"].iloc[place])
 

@@ -23,6 +23,7 @@ from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish, unpublish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE, Part
+from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Refusal, Stamp
 
 FIRST_PART = "parts/0000"
@@ -114,7 +115,9 @@ def _open_part(context: StageContext, root: str) -> Part:
         invvar=context.survey.invvar,
     )
     attributes = {"definition": context.survey.model_dump(mode="json")}
-    return Part.create(place, layout, plan.rows, plan.refused, plan.counts, attributes, identity, plan.source_columns)
+    return Part.create(
+        place, layout, one_piece(plan.rows), plan.refused, plan.counts, attributes, identity, plan.source_columns
+    )
 
 
 def _load(context: StageContext, part: Part) -> None:

@@ -158,7 +158,8 @@ class LegacySurveysSource(Definition):
     columns: Columns = Columns(ra="ra", dec="dec")
     url: str = Field(
         "https://www.legacysurvey.org/viewer",
-        description="The service. The dataset keeps the definition: name user:password by an environment variable.",
+        description="The service. The definition is kept with the dataset, so user:password belong into an environment "
+        "variable that is named here, such as ${CUTOUTS}.",
     )
     layer: str = Field(
         "ls-dr9", min_length=1, description="Layer of the viewer, such as ls-dr9, ls-dr10 or ls-dr9-north."

@@ -99,20 +99,28 @@ class SteinTable(OwnTable):
         self._labels = own_label_columns(source.name, definition)
         self._wanted = [*_observed(definition.bands).values(), *self._labels]
 
-    @cached_property
+    @property
     def frame(self) -> pd.DataFrame:
         """A row for each of the files: `object_id`, `ra`, `dec`, `file`, columns of the observation and of labels.
 
-        A row whose number was there before has the id of the row that had it first, so that it is refused, and no
-        number.
+        A row whose number was there before has the id of the row that had it first, so that it is refused.
 
         Raises
         ------
         GalaxyError
             If a file is missing or damaged, has no images that stamps can be cut from, or lacks a column.
         """
-        tables, known = [], {"object_id"}
-        last, end = "", 0
+        return self._whole[0]
+
+    @property
+    def gaps(self) -> list[tuple[str, str]]:
+        """Numbers of the list that a file skips, a line for each such file: galaxies whose stamps were lost."""
+        return self._whole[1]
+
+    @cached_property
+    def _whole(self) -> tuple[pd.DataFrame, list[tuple[str, str]]]:
+        tables: dict[str, pd.DataFrame] = {}
+        known, last, end = {"object_id"}, "", 0
         for start, name in self._starts():
             if start < end:
                 raise GalaxyError(
@@ -121,31 +129,22 @@ class SteinTable(OwnTable):
                 )
             with open_images(self._files, name) as file:
                 known |= set(file.columns(self._bands))
-                tables.append(self._table(file, start))
-            last, end = name, start + len(tables[-1])
+                tables[name] = self._table(file, start)
+            last, end = name, start + len(tables[name])
         need_columns(pd.DataFrame(columns=sorted(known)), self._labels, self.place, self.what)
-        whole = pd.concat(tables, ignore_index=True)
-        if NUMBER in whole:
-            first = _first_rows(whole[NUMBER])
-            whole[NUMBER] = whole[NUMBER].where(first == whole.index)
-            whole["object_id"] = whole["object_id"].to_numpy()[first]
-        return whole.astype({"object_id": str}).astype({"object_id": object})
-
-    @cached_property
-    def gaps(self) -> list[tuple[str, str]]:
-        """Numbers of the list that a file skips, a line for each such file: galaxies whose stamps were lost."""
-        if NUMBER not in self.frame:
-            return []
-        found = []
-        for name, numbers in self.frame[NUMBER].groupby(self.frame["file"].str.rpartition("#")[0], sort=False):
-            there = np.unique(numbers.dropna().to_numpy(np.int64))
-            breaks = np.diff(there) - 1
-            if breaks.any():
-                first = there[:-1][breaks > 0][0] + 1
-                detail = f"{name}: {breaks.sum()} numbers between {there[0]} and {there[-1]}, the first is {first}"
-                found.append((f"number skipped in `{NUMBER}`", detail))
-                log.warning("%s: skipped in `%s` of %s", self.what, NUMBER, detail)
-        return found
+        frame = pd.concat(tables.values(), ignore_index=True)
+        gaps: list[tuple[str, str]] = []
+        if NUMBER in frame:
+            numbers = frame[NUMBER].to_numpy(np.float64)
+            first = _first_rows(numbers)
+            frame["object_id"] = frame["object_id"].to_numpy()[first]
+            own = np.where(first == np.arange(len(frame)), numbers, np.nan)
+            parts = np.split(own, np.cumsum([len(table) for table in tables.values()])[:-1])
+            skipped = [_skipped(name, part) for name, part in zip(tables, parts, strict=True)]
+            gaps = [(f"number skipped in `{NUMBER}`", detail) for detail in skipped if detail]
+        for reason, detail in gaps:
+            log.warning("%s: %s: %s", self.what, reason, detail)
+        return frame.astype({"object_id": str}).astype({"object_id": object}), gaps
 
     def _starts(self) -> list[tuple[int, str]]:
         """First row and name of each file, in order."""
@@ -187,8 +186,17 @@ def _observed(bands: Sequence[str]) -> dict[str, str]:
     return {**sizes, **{f"depth_{band}": f"psfdepth_{band}" for band in bands}, "ebv": "ebv"}
 
 
-def _first_rows(numbers: pd.Series) -> np.ndarray:
+def _first_rows(numbers: np.ndarray) -> np.ndarray:
     """(N,) for each row the first one that has its number; itself where it has none."""
-    values = numbers.to_numpy(np.float64)
-    _, first, inverse = np.unique(values, return_index=True, return_inverse=True)
-    return np.where(np.isfinite(values), first[inverse], np.arange(len(values)))
+    _, first, inverse = np.unique(numbers, return_index=True, return_inverse=True)
+    return np.where(np.isfinite(numbers), first[inverse], np.arange(len(numbers)))
+
+
+def _skipped(name: str, numbers: np.ndarray) -> str:
+    """What a file's numbers skip, NaN being none; empty if they skip nothing."""
+    there = np.sort(numbers[np.isfinite(numbers)]).astype(np.int64)
+    breaks = np.diff(there) - 1
+    if not breaks.any():
+        return ""
+    first = there[:-1][breaks > 0][0] + 1
+    return f"{name}: {breaks.sum()} numbers between {there[0]} and {there[-1]}, the first is {first}"

@@ -15,8 +15,9 @@ import pandas as pd
 from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
 from tasks.stamps.errors import DamagedShardError, IncompletePartError, StampStoreError
-from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, Part, read_parquet
+from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, Part
 from tasks.stamps.plain_shard import shard_pixels
+from tasks.stamps.row_groups import read_parquet
 from tasks.stamps.stamp import STATES, VALID
 from tasks.stamps.storage import Storage, open_storage
 
@@ -87,11 +88,15 @@ class StampDataset:
                 catalog[name] = values.where(values.notna(), None)
         return catalog
 
+    def column(self, name: str) -> pd.Series:
+        """One column of the catalogue, without reading the others."""
+        tables = [self._catalogue(number, [name])[live] for number, live in enumerate(self._live)]
+        return pd.concat(tables, ignore_index=True)[name]
+
     @cached_property
     def states(self) -> np.ndarray:
-        """(N,) uint8 index into STATES, without reading the whole catalogue."""
-        tables = [self._catalogue(number, ["state"])[live] for number, live in enumerate(self._live)]
-        names = pd.concat(tables)["state"].to_numpy(object)
+        """(N,) uint8 index into STATES."""
+        names = self.column("state").to_numpy(object)
         return np.asarray(pd.Categorical(names, categories=list(STATES)).codes, np.uint8)
 
     @cached_property
@@ -256,7 +261,7 @@ def publish(root: Path | str, parts: Sequence[str], tombstones: Sequence[dict[st
         "tombstones": removed,
         "digest": canonical_digest({"parts": [entry["digest"] for entry in entries], "tombstones": removed}),
     }
-    ids = StampDataset(storage, manifest).catalog["object_id"]
+    ids = StampDataset(storage, manifest).column("object_id") if len(parts) > 1 else pd.Series(dtype=object)
     if ids.duplicated().any():
         raise StampStoreError(
             f"object {ids[ids.duplicated()].iloc[0]} is in two parts of {storage.location}; "

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import IO, cast
 
 from infra.remote import file_system, join
@@ -33,6 +36,14 @@ class ObjectStorage(Storage):
     def write(self, key: str, *pieces: Buffer) -> None:
         """See Storage."""
         self._system.pipe_file(self._path(key), joined(pieces))
+
+    @contextmanager
+    def writing(self, key: str) -> Iterator[IO[bytes]]:
+        """See Storage: through a file of this machine, so that a failure uploads nothing."""
+        with tempfile.NamedTemporaryFile() as file:
+            yield cast(IO[bytes], file)
+            file.flush()
+            self._system.put_file(file.name, self._path(key))
 
     def version(self, key: str) -> Version | None:
         """See Storage."""

@@ -2,24 +2,36 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
-from collections.abc import Callable, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
+import pyarrow as pa
 
 from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
-from tasks.stamps.content import ROW_DIGEST_BYTES, frame_digest, row_digest
+from tasks.stamps.content import TableDigest, row_digest
 from tasks.stamps.errors import IncompletePartError, StampContractError, StampStoreError
 from tasks.stamps.halves import to_single
 from tasks.stamps.layout import StampLayout, describe_group
 from tasks.stamps.plain_shard import shard_buffer, shard_bytes, state_bytes
+from tasks.stamps.row_groups import (
+    Pieces,
+    as_table,
+    common_schema,
+    read_parquet,
+    read_row_group,
+    to_parquet,
+    write_pieces,
+    write_row_groups,
+)
 from tasks.stamps.stamp import FAILED, NO_COVERAGE, PENDING, STATES, VALID, Refusal, Stamp
 from tasks.stamps.statistics import merge, sums
 from tasks.stamps.storage import Storage, open_storage
@@ -31,6 +43,9 @@ QUARANTINE_COLUMNS = ("kind", "source", "object_id", "table", "state", "reason",
 
 Read = Callable[[pd.DataFrame], Sequence[Stamp | Refusal]]
 """Takes rows of the plan, gives a stamp or a refusal for each, in order."""
+
+
+Complete = Callable[[pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]
 
 
 class Part:
@@ -62,7 +77,7 @@ class Part:
         cls,
         root: Path | str,
         layout: StampLayout,
-        plan: pd.DataFrame,
+        plan: Pieces,
         refused: pd.DataFrame,
         counts: dict[str, int],
         attributes: dict[str, Any],
@@ -89,7 +104,7 @@ class Part:
         storage = open_storage(root)
         storage.delete_tree()
         layout.create(storage, {**attributes, "schema_version": SCHEMA_VERSION, "units": layout.units})
-        storage.write(PLAN, to_parquet(plan, layout.shard))
+        write_pieces(storage, PLAN, plan, layout.shard)
         storage.write(REFUSED, to_parquet(refused))
         content = {
             "schema_version": SCHEMA_VERSION,
@@ -106,11 +121,9 @@ class Part:
         done = set(ledger.recorded(self.storage))
         return [shard for shard in range(self.layout.shards) if shard not in done]
 
-    def plan(self, shard: int | None = None) -> pd.DataFrame:
-        """The planned rows, of one shard or of all."""
-        with self.storage.open(PLAN) as opened, pq.ParquetFile(opened) as file:
-            table = file.read() if shard is None else file.read_row_group(shard)
-        return table.to_pandas()
+    def plan(self, shard: int) -> pd.DataFrame:
+        """The planned rows of one shard."""
+        return read_row_group(self.storage, PLAN, shard)
 
     def load(self, shards: Sequence[int], read: Read) -> list[ledger.ShardRecord]:
         """Read the stamps of some shards at once, and write shard by shard: each object whole, the ledger last.
@@ -155,13 +168,14 @@ class Part:
             f"{reason} ({detail})" for reason, detail in zip(examples["reason"], examples["detail"], strict=True)
         ]
 
-    def finalise(self, complete: Callable[[pd.DataFrame], tuple[pd.DataFrame, pd.DataFrame]]) -> dict[str, Any]:
+    def finalise(self, complete: Complete) -> dict[str, Any]:
         """Prove that every row is accounted for, write catalogue, quarantine and statistics, and give the proof.
 
         Parameters
         ----------
         complete
-            Takes plan and outcomes row by row; gives the catalogue and further rows for the quarantine.
+            Takes plan and outcomes of some rows; gives their catalogue and further rows for the quarantine. It is
+            called for each shard, twice.
 
         Raises
         ------
@@ -173,13 +187,26 @@ class Part:
             return dict(json.loads(finished))
         records = self._records()
         self.storage.sweep()
-        outcomes = _stacked([self._outcomes(record) for record in records])
-        catalogue, further = complete(self._merged(outcomes))
-        states = self._account(records, catalogue)
-        quarantine = self._quarantine(catalogue, outcomes, further)
+        schema = common_schema(catalogue for catalogue, _, _ in self._completed(records, complete))
+        counted: Counter[str] = Counter()
+        quarantine = [read_parquet(self.storage, REFUSED)]
+        pixels, columns = hashlib.sha256(), TableDigest(schema)
+
+        def tables() -> Iterator[pa.Table]:
+            for catalogue, outcomes, further in self._completed(records, complete):
+                counted.update(catalogue["state"].tolist())
+                quarantine.extend([_failed(catalogue, outcomes), further])
+                pixels.update(b"".join(outcomes["content"]))
+                table = as_table(catalogue, schema)
+                columns.update(table)
+                yield table
+
+        with self.storage.writing(CATALOGUE) as file:
+            write_row_groups(file, schema, tables(), self.layout.shard)
+            states = self._account(records, counted)
+        refused = [table[list(QUARANTINE_COLUMNS)].astype(object) for table in quarantine]
+        self.storage.write(QUARANTINE, to_parquet(pd.concat(refused, ignore_index=True)))
         statistics = merge((record.statistics for record in records), self.layout.bands)
-        self.storage.write(CATALOGUE, to_parquet(catalogue, self.layout.shard))
-        self.storage.write(QUARANTINE, to_parquet(quarantine))
         describe_group(self.storage, statistics=statistics)
         proof = {
             "input": self.counts["input"],
@@ -187,10 +214,27 @@ class Part:
             "states": states,
             "shards": len(records),
             "statistics": statistics,
-            "digest": self._digest(catalogue, outcomes),
+            "digest": self._digest(pixels.hexdigest(), columns.hexdigest()),
         }
         self.storage.write(PROOF, json.dumps(proof, sort_keys=True, indent=2).encode())
         return proof
+
+    def _completed(
+        self, records: Sequence[ledger.ShardRecord], complete: Complete
+    ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
+        """Shard by shard: its rows of the catalogue, what became of each, and further rows for the quarantine."""
+        learned = {name for record in records for name in self._outcomes(record).columns}
+        for record in records:
+            outcomes = self._outcomes(record)
+            for name in learned.difference(outcomes.columns):
+                outcomes[name] = None  # an object, which has no type yet
+            catalogue, further = complete(self._merged(record.shard, outcomes))
+            if len(catalogue) != len(outcomes):
+                raise IncompletePartError(
+                    f"shard {record.shard} of {self.storage.location}: {len(outcomes)} rows came in, {len(catalogue)} "
+                    "are in the catalogue; nothing is published"
+                )
+            yield catalogue, outcomes, further
 
     def _write(self, shard: int, rows: pd.DataFrame, answers: Sequence[Stamp | Refusal]) -> ledger.ShardRecord:
         arrays, state, outcomes = self._collect(rows, answers)
@@ -268,71 +312,47 @@ class Part:
         content = ledger.read_verified(self.storage, record, ledger.outcome_key(record.shard))
         return pd.read_parquet(io.BytesIO(content))
 
-    def _merged(self, outcomes: pd.DataFrame) -> pd.DataFrame:
-        plan = self.plan()
-        if not plan["object_id"].equals(outcomes["object_id"]):
-            raise IncompletePartError(f"the shards of {self.storage.location} do not hold the planned objects")
+    def _merged(self, shard: int, outcomes: pd.DataFrame) -> pd.DataFrame:
+        plan = self.plan(shard)
+        if plan["object_id"].tolist() != outcomes["object_id"].tolist():
+            raise IncompletePartError(f"shard {shard} of {self.storage.location} does not hold the planned objects")
         learned = outcomes.drop(columns=["object_id", "reason", "detail", "content"])
         both = [name for name in learned if name in plan]
         for name in both:  # what was read from the image wins over what the table said
             learned[name] = learned[name].where(learned[name].notna(), plan[name])
         return pd.concat([plan.drop(columns=both), learned], axis=1)
 
-    def _account(self, records: Sequence[ledger.ShardRecord], catalogue: pd.DataFrame) -> dict[str, int]:
+    def _account(self, records: Sequence[ledger.ShardRecord], counted: Counter[str]) -> dict[str, int]:
         states = {name: sum(record.states[name] for record in records) for name in STATES}
         accounted = sum(states.values()) - states["pending"] + self.counts["refused"]
-        seen = catalogue["state"].value_counts().to_dict()
         if (
             accounted != self.counts["input"]
-            or len(catalogue) != self.layout.rows
-            or any(seen.get(name, 0) != number for name, number in states.items())
+            or counted.total() != self.layout.rows
+            or any(counted[name] != number for name, number in states.items())
         ):
             raise IncompletePartError(
                 f"{self.storage.location}: {self.counts['input']} rows came in, {accounted} are accounted for "
-                f"({states}, {self.counts['refused']} refused), {len(catalogue)} are in the catalogue; "
+                f"({states}, {self.counts['refused']} refused), {counted.total()} are in the catalogue; "
                 f"nothing is published"
             )
         return states
 
-    def _quarantine(self, catalogue: pd.DataFrame, outcomes: pd.DataFrame, further: pd.DataFrame) -> pd.DataFrame:
-        bad = (outcomes["state"] != STATES[VALID]).to_numpy()
-        failed = outcomes.loc[bad, ["object_id", "state", "reason", "detail"]].assign(
-            kind="object", source=catalogue.loc[bad, "source"].to_numpy(), table=None
-        )
-        refused = read_parquet(self.storage, REFUSED)
-        tables = [table[list(QUARANTINE_COLUMNS)].astype(object) for table in (refused, failed, further)]
-        return pd.concat(tables, ignore_index=True)
-
-    def _digest(self, catalogue: pd.DataFrame, outcomes: pd.DataFrame) -> str:
-        pixels = np.frombuffer(b"".join(outcomes["content"]), np.uint8).reshape(-1, ROW_DIGEST_BYTES)
+    def _digest(self, pixels: str, catalogue: str) -> str:
         return canonical_digest(
             {
                 "schema_version": SCHEMA_VERSION,
                 "units": self.layout.units,
                 "bands": list(self.layout.bands),
                 "stamp_size": self.layout.stamp_size,
-                "pixels": row_digest(pixels).hex(),
-                "catalogue": frame_digest(catalogue),
+                "pixels": pixels,
+                "catalogue": catalogue,
             }
         )
 
 
-def _stacked(tables: list[pd.DataFrame]) -> pd.DataFrame:
-    """Tables one below the other, with the columns of all."""
-    names = sorted({name for table in tables for name in table.columns})
-    # a column that is empty in one shard has no type there, and would spoil that of the others
-    filled = [table.dropna(axis="columns", how="all") for table in tables]
-    return pd.concat(filled, ignore_index=True).reindex(columns=names)
-
-
-def read_parquet(storage: Storage, key: str, columns: list[str] | None = None) -> pd.DataFrame:
-    """A table of a store; raises FileNotFoundError if there is none."""
-    with storage.open(key) as opened:
-        return pd.read_parquet(opened, columns=columns)
-
-
-def to_parquet(frame: pd.DataFrame, row_group: int | None = None) -> bytes:
-    """A table as the bytes of a Parquet file, in row groups of `row_group` rows."""
-    buffer = io.BytesIO()
-    frame.to_parquet(buffer, index=False, row_group_size=row_group or max(len(frame), 1))
-    return buffer.getvalue()
+def _failed(catalogue: pd.DataFrame, outcomes: pd.DataFrame) -> pd.DataFrame:
+    """Rows without a stamp, as a piece of the quarantine."""
+    bad = (outcomes["state"] != STATES[VALID]).to_numpy()
+    return outcomes.loc[bad, ["object_id", "state", "reason", "detail"]].assign(
+        kind="object", source=catalogue.loc[bad, "source"].to_numpy(), table=None
+    )

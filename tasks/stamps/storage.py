@@ -7,11 +7,12 @@ import os
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import IO
 
 from infra.remote import is_url
-from infra.stage_folder import write_atomic
+from infra.stage_folder import write_atomic, writing_atomic
 
 Buffer = bytes | bytearray | memoryview
 Version = tuple[int, str]
@@ -47,6 +48,10 @@ class Storage(ABC):
     @abstractmethod
     def write(self, key: str, *pieces: Buffer) -> None:
         """Write an object, pieces one after the other; it is visible whole, and lasting, when this returns."""
+
+    @abstractmethod
+    def writing(self, key: str) -> AbstractContextManager[IO[bytes]]:
+        """An object to be written bit by bit; it is visible, whole, after the block, unless that failed."""
 
     @abstractmethod
     def version(self, key: str) -> Version | None:
@@ -105,6 +110,10 @@ class LocalStorage(Storage):
     def write(self, key: str, *pieces: Buffer) -> None:
         """See Storage."""
         write_atomic(self.path(key), *pieces)
+
+    def writing(self, key: str) -> AbstractContextManager[IO[bytes]]:
+        """See Storage."""
+        return writing_atomic(self.path(key))
 
     def version(self, key: str) -> Version | None:
         """See Storage."""

@@ -17,6 +17,7 @@ from tasks.stamps.dataset import publish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.loader import StampBatches
 from tasks.stamps.part import QUARANTINE_COLUMNS, Part
+from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Stamp
 from tests.benchmarks.result import report
 
@@ -31,7 +32,7 @@ def make_store(root: Path) -> None:
     plan = pd.DataFrame({"object_id": [f"noise-{i:05d}" for i in range(STAMPS)], "source": "noise"})
     counts = {"input": STAMPS, "refused": 0}
     part = Part.create(
-        root / "parts/0000", layout, plan, pd.DataFrame(columns=list(QUARANTINE_COLUMNS)), counts, {}, ""
+        root / "parts/0000", layout, one_piece(plan), pd.DataFrame(columns=list(QUARANTINE_COLUMNS)), counts, {}, ""
     )
     for shard in part.pending():
         noise = np.random.default_rng(shard).normal(0, 0.01, (SHARD, *layout.stamp_shape)).astype(np.float16)

@@ -19,7 +19,7 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from email.utils import formatdate
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -187,6 +187,7 @@ class _Handler(BaseHTTPRequestHandler):
     owner: CutoutServer
     protocol_version = "HTTP/1.1"
     disable_nagle_algorithm = True
+    _asked: Asked | None = None
 
     def log_message(self, format: str, *arguments: Any) -> None:
         """Nothing on the terminal."""
@@ -201,12 +202,12 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             values = {name: found[0] for name, found in parse_qs(address.query, keep_blank_values=True).items()}
             place = f"{values.get('ra')} {values.get('dec')}"
+            self._asked = Asked(place, page, time.time(), 0)
             self.owner.begin()
-            status, moment = 0, time.time()
             try:
-                status = self._cutout(page, values, self.owner.fault(place))
+                self._send(*self._cutout(page, values, self.owner.fault(place)))
             finally:
-                self.owner.end(Asked(place, page, moment, status))
+                self._end(0)
 
     def do_POST(self) -> None:
         content = json.loads(self.rfile.read(int(self.headers.get("Content-Length", 0))) or b"[]")
@@ -220,7 +221,14 @@ class _Handler(BaseHTTPRequestHandler):
         else:
             self._send(200, b"{}", "application/json")
 
-    def _cutout(self, page: str, values: dict[str, str], fault: Fault | None) -> int:
+    def _end(self, status: int) -> None:
+        """The work on a cutout is over: noted before the last of it is sent, or the next would seem to overlap it."""
+        if self._asked is not None:
+            self.owner.end(replace(self._asked, status=status))
+            self._asked = None
+
+    def _cutout(self, page: str, values: dict[str, str], fault: Fault | None) -> tuple[Any, ...]:
+        """What to send: status, content, its type, and further arguments of `_send`."""
         time.sleep(self.owner.seconds)
         kind = fault.kind if fault else ""
         if fault and (kind == "rate" or kind.isdecimal()):
@@ -228,22 +236,22 @@ class _Handler(BaseHTTPRequestHandler):
             if fault.retry_after is not None:
                 moment = formatdate(time.time() + fault.retry_after, usegmt=True)
                 headers["Retry-After"] = moment if fault.as_date else f"{fault.retry_after:g}"
-            return self._send(429 if kind == "rate" else int(kind), b"not now", "text/plain", headers)
+            return 429 if kind == "rate" else int(kind), b"not now", "text/plain", headers
         if fault and kind == "slow":
             time.sleep(fault.seconds)
         if kind == "html":
-            return self._send(200, HTML, "text/html")
+            return 200, HTML, "text/html"
         try:
             ra, dec = float(values["ra"]), float(values["dec"])
         except (KeyError, ValueError):
-            return self._send(400, b"Need ra,dec keywords", "text/html")
+            return 400, b"Need ra,dec keywords", "text/html"
         content = self._draw(ra, dec, PAGES[page], values, kind)
         if content is None:
-            return self._send(500, b"<h1>Server Error (500)</h1>", "text/html")
+            return 500, b"<h1>Server Error (500)</h1>", "text/html"
         if kind == "garbage":
             content = hashlib.shake_256(content).digest(len(content))
         file_type = "image/fits" if PAGES[page] else "image/jpeg"
-        return self._send(200, content, file_type, cut=len(content) // 2 if kind == "drop" else None)
+        return 200, content, file_type, {}, len(content) // 2 if kind == "drop" else None
 
     def _draw(self, ra: float, dec: float, is_fits: bool, values: dict[str, str], kind: str) -> bytes | None:
         sky = self.owner.sky
@@ -264,14 +272,14 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _send(
         self, status: int, content: bytes, file_type: str, headers: dict[str, str] | None = None, cut: int | None = None
-    ) -> int:
+    ) -> None:
         self.send_response(status)
         for name, value in {"Content-Type": file_type, "Content-Length": str(len(content)), **(headers or {})}.items():
             self.send_header(name, value)
+        self._end(status)
         self.end_headers()
         self.wfile.write(content[:cut])
         self.close_connection = self.close_connection or cut is not None
-        return status
 
 
 def main() -> None:

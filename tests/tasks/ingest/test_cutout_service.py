@@ -37,7 +37,7 @@ from tasks.stamps.stamp import Refusal, Stamp
 from tests.doubles.cutout_server import CutoutServer
 from tests.doubles.cutout_sky import RealSky, SimulatedSky, to_fits
 
-COUNT, SIZE, SCALE = 40, 32, 0.262
+COUNT, SIZE, SCALE = 24, 32, 0.262
 SOUTH = 1.0
 
 
@@ -129,11 +129,11 @@ def undisturbed(sky: SimulatedSky, tmp_path_factory: pytest.TempPathFactory) -> 
     return str(result["digest"])
 
 
-def brightest(image: np.ndarray) -> tuple[int, int]:
-    """Row and column of the brightest pixel of a (C, H, W) image."""
+def middle_of_light(image: np.ndarray) -> tuple[float, float]:
+    """Mean row and column of a (C, H, W) image's bright pixels: in a picture many are as bright as can be."""
     total = image.astype(np.float32).sum(axis=0)
-    row, column = np.unravel_index(total.argmax(), total.shape)
-    return int(row), int(column)
+    rows, columns = np.nonzero(total > (total.max() + np.median(total)) / 2)
+    return float(rows.mean()), float(columns.mean())
 
 
 def test_stamps_are_the_fluxes_that_the_server_drew(listed: PositionList, sky: SimulatedSky, undisturbed: str) -> None:
@@ -150,20 +150,16 @@ def test_stamps_are_the_fluxes_that_the_server_drew(listed: PositionList, sky: S
         assert np.array_equal(dataset.read_rows([place])[0], drawn.astype(np.float16))
 
 
-def test_north_is_the_last_row_of_fluxes_and_the_first_of_pictures_and_east_is_left(
-    tmp_path: Path, sky: SimulatedSky
-) -> None:
+def test_north_is_the_last_row_of_fluxes_and_the_first_of_pictures_and_east_is_left(tmp_path: Path) -> None:
     ra, dec = POSITIONS[0]
     beside = [ra + 8 * SCALE / 3600 / np.cos(np.radians(dec)), dec + 6 * SCALE / 3600]
-    with CutoutServer(SimulatedSky(np.array([[0.0, 0.0], beside]))) as server:
+    with CutoutServer(SimulatedSky(np.array([beside]))) as server:
         listed = PositionList(tmp_path, server.url)
         fluxes = listed.read(1)[0]
         listed.survey |= {"units": "rgb", "bands": ["R", "G", "B"]}
         picture = listed.read(1)[0]
-    row, column = brightest(fluxes.image)
-    assert (row, column) == pytest.approx((SIZE / 2 + 6, SIZE / 2 - 8), abs=1.5)
-    row, column = brightest(picture.image)
-    assert (row, column) == pytest.approx((SIZE / 2 - 6, SIZE / 2 - 8), abs=1.5)
+    assert middle_of_light(fluxes.image) == pytest.approx((SIZE / 2 + 6, SIZE / 2 - 8), abs=1.5)
+    assert middle_of_light(picture.image) == pytest.approx((SIZE / 2 - 6, SIZE / 2 - 8), abs=1.5)
 
 
 def test_real_cubes_and_pictures_come_as_they_are(tmp_path: Path) -> None:
@@ -193,16 +189,14 @@ def test_real_cubes_and_pictures_come_as_they_are(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "fault",
     [
-        {"kind": "429", "retry_after": 0.05},
-        {"kind": "429"},
+        {"kind": "429", "retry_after": 0.05, "share": 0.2},
         {"kind": "500"},
-        {"kind": "503"},
         {"kind": "drop"},
         {"kind": "garbage"},
         {"kind": "html"},
         {"kind": "slow", "seconds": 0.5, "share": 0.1},
     ],
-    ids=lambda fault: "-".join(map(str, fault.values())),
+    ids=lambda fault: fault["kind"],
 )
 def test_faults_that_pass_leave_no_trace(
     listed: PositionList, server: CutoutServer, undisturbed: str, monkeypatch, fault: dict[str, Any]
@@ -224,14 +218,13 @@ def test_a_service_that_allows_few_requests_a_second_is_asked_for_no_more(
     assert 0 < statuses["429"] < COUNT, "about one refused request for each that was answered, or fewer"
 
 
-@pytest.mark.parametrize("as_date", [False, True])
-def test_retry_after_is_honoured(listed: PositionList, server: CutoutServer, as_date: bool) -> None:
-    server.set_faults([{"kind": "503", "share": 1, "times": 1, "retry_after": 2 if as_date else 1, "as_date": as_date}])
+def test_retry_after_is_honoured(listed: PositionList, server: CutoutServer) -> None:
+    server.set_faults([{"kind": "503", "times": 1, "retry_after": 1}])
     listed.table = listed.table.iloc[:1]
     assert isinstance(listed.read()[0], Stamp)
     first, second = server.asked
     assert (first.status, second.status) == (503, 200)
-    assert second.time - first.time >= 1  # a date is in whole seconds: up to one less
+    assert second.time - first.time >= 1
 
 
 def test_retry_after_of_any_form_is_seconds_within_reason() -> None:
@@ -277,7 +270,7 @@ def test_workers_of_a_cluster_share_the_connections(listed: PositionList, server
     ):
         halves = client.map(service.read, [rows.iloc[:12], rows.iloc[12:24]], pure=False)
         answers = [answer for half in client.gather(halves) for answer in half]
-        assert len({client.who_has([half]) and next(iter(client.who_has([half]).values()))[0] for half in halves}) == 2
+        assert len({place for places in client.who_has(halves).values() for place in places}) == 2
     assert all(isinstance(answer, Stamp) for answer in answers)
     assert server.highest_concurrency == 2
 
@@ -372,7 +365,7 @@ def test_a_password_is_for_the_service_alone() -> None:
 
 def test_a_list_too_long_is_refused_before_anything_is_asked(listed: PositionList, server: CutoutServer) -> None:
     listed.source["largest_list"] = COUNT - 1
-    with pytest.raises(GalaxyError, match=r"40 objects are too many.*`largest_list` is 39.*kind 'bricks'"):
+    with pytest.raises(GalaxyError, match=r"24 objects are too many.*`largest_list` is 23.*kind 'bricks'"):
         ingest(listed.context())
     assert not server.asked
 

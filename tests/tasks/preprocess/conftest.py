@@ -19,6 +19,7 @@ from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE_COLUMNS, Part
+from tasks.stamps.row_groups import one_piece
 from tasks.stamps.sky_order import sort_by_sky
 from tasks.stamps.stamp import Refusal, Stamp
 
@@ -81,7 +82,7 @@ class Sky:
         layout = StampLayout(len(plan), ("g", "r", "z"), images.shape[-1], "nanomaggy", 16, 4)
         nothing = pd.DataFrame(columns=list(QUARANTINE_COLUMNS))
         counts = {"input": len(plan), "refused": 0}
-        part = Part.create(root / "parts/0000", layout, plan, nothing, counts, {}, "identity")
+        part = Part.create(root / "parts/0000", layout, one_piece(plan), nothing, counts, {}, "identity")
         for shard in part.pending():
             part.load([shard], self._read)
         part.finalise(lambda merged: (merged, nothing))

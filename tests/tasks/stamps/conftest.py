@@ -12,6 +12,7 @@ import pytest
 from tasks.stamps.dataset import StampDataset, publish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE_COLUMNS, Part
+from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Refusal, Stamp
 
 NOTHING = pd.DataFrame(columns=list(QUARANTINE_COLUMNS))
@@ -47,7 +48,7 @@ class Objects:
     def create(self, root: Path) -> Part:
         """An empty part."""
         counts = {"input": self.layout.rows, "refused": 0}
-        return Part.create(root, self.layout, self.plan(), NOTHING, counts, {}, "identity")
+        return Part.create(root, self.layout, one_piece(self.plan()), NOTHING, counts, {}, "identity")
 
     def finalise(self, part: Part) -> dict[str, object]:
         """Finalise with the catalogue as it is."""

@@ -20,6 +20,7 @@ from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE_COLUMNS, Part
+from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Refusal, Stamp
 
 SIDE = 40
@@ -71,9 +72,9 @@ class DrawnGalaxies:
         """Store the stamps and publish a prepared dataset: of each three galaxies with a class, one is held out."""
         bands = ("R", "G", "B") if self.units == "rgb" else ("g", "r", "z")
         layout = StampLayout(COUNT, bands, SIDE, self.units, shard_stamps=32, chunk_stamps=8)
-        part = Part.create(
-            folder / "dataset/parts/0000", layout, self.plan(), NOTHING, {"input": COUNT, "refused": 0}, {}, "drawn"
-        )
+        counts = {"input": COUNT, "refused": 0}
+        rows = one_piece(self.plan())
+        part = Part.create(folder / "dataset/parts/0000", layout, rows, NOTHING, counts, {}, "drawn")
         for shard in part.pending():
             part.load([shard], self.read)
         part.finalise(lambda merged: (merged, NOTHING))

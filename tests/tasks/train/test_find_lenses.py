@@ -26,6 +26,7 @@ from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE_COLUMNS, Part
+from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Stamp
 from tasks.train.find_lenses import find_lenses
 from tasks.train.lens_scenes import LensScenes, batches_from
@@ -82,7 +83,7 @@ def store(folder: Path, units: str, lenses: int = COUNT) -> tuple[Path, str]:
     if units == "nanomaggy":
         plan = plan.assign(psf_size_g=1.3, psf_size_r=1.2, psf_size_z=1.1)
     counts = {"input": COUNT, "refused": 0}
-    part = Part.create(folder / "dataset/parts/0000", layout, plan, NOTHING, counts, {}, "drawn")
+    part = Part.create(folder / "dataset/parts/0000", layout, one_piece(plan), NOTHING, counts, {}, "drawn")
     for shard in part.pending():
         part.load(
             [shard], lambda rows: [Stamp(draw(int(name.removeprefix("drawn-"))), {}) for name in rows["object_id"]]
