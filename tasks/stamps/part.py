@@ -226,7 +226,7 @@ class Part:
         learned = {name for record in records for name in self._outcomes(record).columns}
         for record in records:
             outcomes = self._outcomes(record)
-            for name in learned.difference(outcomes.columns):
+            for name in sorted(learned.difference(outcomes.columns)):
                 outcomes[name] = None  # an object, which has no type yet
             catalogue, further = complete(self._merged(record.shard, outcomes))
             if len(catalogue) != len(outcomes):
