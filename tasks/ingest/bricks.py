@@ -19,12 +19,11 @@ from infra.settings import Settings
 from tasks.ingest.cut import Cut
 from tasks.ingest.fingerprint import table_digest
 from tasks.ingest.source_kinds import BricksSource
-from tasks.ingest.source_table import SourceTable
+from tasks.ingest.source_table import Batch, SourceTable
 from tasks.ingest.survey import SurveyDefinition, expand
-from tasks.ingest.tables import need_columns
 from tasks.ingest.tile_files import Plane, TileFiles, UnreadableError
 from tasks.ingest.tiles import TileTable
-from tasks.ingest.tractor import add_columns, key_columns
+from tasks.ingest.tractor import KEY, add_columns, key_columns
 from tasks.stamps.halves import to_half, to_single
 from tasks.stamps.stamp import Refusal, Stamp
 
@@ -56,7 +55,8 @@ class Bricks:
 
     def __init__(self, source: BricksSource, definition: SurveyDefinition, settings: Settings) -> None:
         self.source = source
-        self.table = SourceTable(source.name, source.catalogue, source.columns, definition, settings)
+        more = [*([source.tile_column] if source.tile_column else []), *(KEY if source.tractor else ())]
+        self.table = SourceTable(source.name, source.catalogue, source.columns, definition, settings, more)
         self.bands = tuple(definition.bands)
         self.stamp_size = definition.stamp_size
         self.keep_invvar = definition.invvar
@@ -69,19 +69,27 @@ class Bricks:
         Where the table of tiles tells them also `psf_size_<band>`, `depth_<band>` and `ebv`; with a Tractor join its
         keys.
         """
-        frame, source = self.table.frame, self.source
-        rows = self.table.rows()
+        return pd.concat(batch.rows for batch in self.batches())
+
+    def batches(self) -> Iterator[Batch]:
+        """See Streaming."""
+        for cells in self.table.batches():
+            yield Batch(self._rows(cells), cells)
+
+    def _rows(self, cells: pd.DataFrame) -> pd.DataFrame:
+        source = self.source
+        rows = self.table.rows(cells)
         if source.tile_column:
-            need_columns(frame, [source.tile_column], self.table.place, self.table.what)
-            names = frame[source.tile_column]
-            return self._with_keys(rows.assign(file=names.astype(object).where(names.notna(), None)), None)
+            names = cells[source.tile_column]
+            rows = rows.assign(file=names.astype(object).where(names.notna(), None))
+            return self._with_keys(rows, cells, None)
         tiles = self._tiles
         best = tiles.best(
             rows["ra"].to_numpy(), rows["dec"].to_numpy(), source.tile_side, self.stamp_size, source.pixel_scale
         )
         observed = tiles.observed(best, self.bands).set_index(rows.index)
         rows = rows.assign(file=pd.Series(tiles.names[best], index=rows.index).where(best >= 0, None))
-        return self._with_keys(pd.concat([rows, observed], axis=1), tiles)
+        return self._with_keys(pd.concat([rows, observed], axis=1), cells, tiles)
 
     def files(self) -> None:
         """See StampSource: which tiles there are is found out when they are opened."""
@@ -116,10 +124,10 @@ class Bricks:
             return add_columns(self.source, self._files, rows, [answer for answer in answers if answer is not None])
         return [answer for answer in answers if answer is not None]
 
-    def _with_keys(self, rows: pd.DataFrame, tiles: TileTable | None) -> pd.DataFrame:
+    def _with_keys(self, rows: pd.DataFrame, cells: pd.DataFrame, tiles: TileTable | None) -> pd.DataFrame:
         if not self.source.tractor:
             return rows
-        return pd.concat([rows, key_columns(self.table.frame, self.table, tiles, rows["file"])], axis=1)
+        return pd.concat([rows, key_columns(cells, tiles, rows["file"])], axis=1)
 
     @cached_property
     def _tiles(self) -> TileTable:

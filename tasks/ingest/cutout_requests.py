@@ -31,8 +31,11 @@ CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10, 60, 180
 FIRST_INTERVAL, LONGEST_INTERVAL = 0.05, 1.0
 """Seconds between requests of a process after the first "too many requests", and after many."""
 
-RECOVERY = 0.7
-"""Factor of that interval for each good answer; each "too many requests" doubles it."""
+RECOVERY = 0.8
+"""Factor of that interval for each good answer; "too many requests" double it."""
+
+SETTLING_SECONDS = 1.0
+"""A new interval is given so much time before it is found too short as well."""
 
 TOO_MANY = 429
 AGENT = "galaxy-lvm"
@@ -167,11 +170,6 @@ class CutoutRequests:
         with self._session.get(
             f"{self._url}/{page}", params=parameters, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True
         ) as response:
-            if response.status_code != requests.codes.ok:
-                wait = retry_after(response.headers.get("Retry-After"))
-                raise RequestFailedError(
-                    f"HTTP {response.status_code} {response.reason or ''}".strip(), response.status_code, wait
-                )
             pieces, length, end = [], 0, time.monotonic() + WHOLE_SECONDS
             for piece in response.iter_content(1 << 14):
                 pieces.append(piece)
@@ -180,6 +178,11 @@ class CutoutRequests:
                     raise RequestFailedError(f"the answer is longer than {self._largest} bytes")
                 if time.monotonic() > end:
                     raise RequestFailedError(f"the answer was not complete after {WHOLE_SECONDS} s")
+            if response.status_code != requests.codes.ok:  # read all the same: the connection can be used again
+                wait = retry_after(response.headers.get("Retry-After"))
+                raise RequestFailedError(
+                    f"HTTP {response.status_code} {response.reason or ''}".strip(), response.status_code, wait
+                )
         self._pace.speed_up()
         return b"".join(pieces)
 
@@ -209,7 +212,7 @@ class Pace:
         """Double the interval, and let nobody ask for some seconds, as the answer to a request of the time `asked`."""
         with self._lock:
             now = time.monotonic()
-            if asked > self._slowed:  # requests that were under way already say nothing of the new pace
+            if asked >= self._slowed + SETTLING_SECONDS:
                 self._interval = min(max(2 * self._interval, FIRST_INTERVAL), LONGEST_INTERVAL)
                 self._slowed = now
             self._next = max(self._next, now + max(seconds, self._interval))

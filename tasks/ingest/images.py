@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -15,7 +16,7 @@ from tasks.ingest.fingerprint import listing_digest, table_digest
 from tasks.ingest.image_files import open_fluxes, open_picture
 from tasks.ingest.resample import flux_stamp, kept_side, picture_stamp
 from tasks.ingest.source_kinds import ImagesSource
-from tasks.ingest.source_table import SourceTable
+from tasks.ingest.source_table import Batch, SourceTable
 from tasks.ingest.survey import SurveyDefinition, expand
 from tasks.ingest.tables import object_ids
 from tasks.stamps.stamp import Refusal, Stamp
@@ -45,12 +46,17 @@ class ImageFolder:
         GalaxyError
             If the folder, the catalogue or a column is missing.
         """
+        return pd.concat(batch.rows for batch in self.batches())
+
+    def batches(self) -> Iterator[Batch]:
+        """See Streaming; errors as of `rows`."""
         if not self.folder.is_dir():
             raise GalaxyError(
                 f"{self.table.what}: no folder {self.folder}; correct `folder` in the survey definition, "
                 f"or set {SKY_VARIABLE} to where the images are"
             )
-        return self.table.rows().assign(file=self._files())
+        for cells in self.table.batches():
+            yield Batch(self.table.rows(cells).assign(file=self._files(cells)), cells)
 
     def files(self) -> set[str]:
         """Names of all files in the folder, relative to it."""
@@ -77,15 +83,18 @@ class ImageFolder:
         """A stamp, or the reason why there is none, for each row."""
         return [self._read(str(name)) for name in rows["file"]]
 
-    def _files(self) -> pd.Series:
+    def _files(self, cells: pd.DataFrame) -> pd.Series:
         """File of each row; where the table has no column for it, the one that is called like the object."""
-        frame, columns = self.table.frame, self.source.columns
+        columns = self.source.columns
         if columns.file:
-            return frame[columns.file].astype(object).map(_file_name)
-        by_id = {}
-        for name in sorted(self._listing, reverse=True):
-            by_id[object_ids(self.source.name, pd.Series([name]))[0]] = name
-        return self.table.ids(frame).map(by_id).astype(object)
+            return cells[columns.file].astype(object).map(_file_name)
+        return self.table.ids(cells).map(self._by_id).astype(object)
+
+    @cached_property
+    def _by_id(self) -> dict[str, str]:
+        """Object id to the file that is called like it, the first in the alphabet of several."""
+        names = sorted(self._listing, reverse=True)
+        return dict(zip(object_ids(self.source.name, pd.Series(names, dtype=object)), names, strict=True))
 
     def _read(self, name: str) -> Stamp | Refusal:
         place = PurePosixPath(name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import shutil
 from collections.abc import Sequence
 from functools import partial
 from typing import Any
@@ -15,15 +16,15 @@ from infra.errors import GalaxyError
 from infra.remote import join
 from infra.settings import Settings
 from infra.stage_folder import canonical_digest
-from tasks.ingest.catalogue import complete_catalogue, make_plan, rows_of_source
+from tasks.ingest.catalogue import complete_catalogue, rows_of_source
 from tasks.ingest.labels import pack_mask
+from tasks.ingest.plan import make_plan
 from tasks.ingest.sources import fingerprint, open_source
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish, unpublish
 from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE, Part
-from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Refusal, Stamp
 
 FIRST_PART = "parts/0000"
@@ -104,9 +105,10 @@ def _open_part(context: StageContext, root: str) -> Part:
             return part
         context.progress(0, 1, "the tables have changed since the last start: planning anew")
         unpublish(root)
-    plan = make_plan(context.survey, context.settings)
+    scratch = context.folder / "plan"
+    plan = make_plan(context.survey, context.settings, scratch)
     layout = StampLayout(
-        rows=len(plan.rows),
+        rows=plan.count,
         bands=tuple(context.survey.bands),
         stamp_size=context.survey.stamp_size,
         units=context.survey.units,
@@ -115,9 +117,9 @@ def _open_part(context: StageContext, root: str) -> Part:
         invvar=context.survey.invvar,
     )
     attributes = {"definition": context.survey.model_dump(mode="json")}
-    return Part.create(
-        place, layout, one_piece(plan.rows), plan.refused, plan.counts, attributes, identity, plan.source_columns
-    )
+    part = Part.create(place, layout, plan.rows, plan.refused, plan.counts, attributes, identity, plan.source_columns)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return part
 
 
 def _load(context: StageContext, part: Part) -> None:

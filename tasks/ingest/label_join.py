@@ -2,20 +2,36 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import pandas as pd
 
 from infra.settings import Settings
-from tasks.ingest.labels import label_columns
+from tasks.ingest.labels import label_columns, wanted_columns
 from tasks.ingest.source_table import SourceTable
 from tasks.ingest.survey import LabelTable, expand
-from tasks.ingest.tables import as_text, need_columns, read_table
+from tasks.ingest.table_batches import table_batches
+from tasks.ingest.tables import as_text
 from tasks.stamps.part import QUARANTINE_COLUMNS
 
 
+def label_batches(table: LabelTable, objects: SourceTable, settings: Settings) -> Iterator[pd.DataFrame]:
+    """A label table that is a file of its own, in pieces.
+
+    Raises
+    ------
+    GalaxyError
+        If it is missing, or has no column of the object's id.
+    """
+    assert table.catalogue is not None
+    keys = [table.key] if table.key else objects.columns.id_columns
+    place, what = expand(table.catalogue, settings), f"label table {table.name}"
+    yield from table_batches(place, keys, [*keys, *table.class_columns], what, optional=wanted_columns(table))
+
+
 def join_labels(
-    table: LabelTable, objects: SourceTable, known: set[str], settings: Settings
+    table: LabelTable, objects: SourceTable, frame: pd.DataFrame, place: str, known: set[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The label columns of one table by object id, and its quarantine.
 
@@ -23,6 +39,10 @@ def join_labels(
     ----------
     objects
         The source's own table.
+    frame
+        Rows of the label table; all that there are of the objects that are asked for.
+    place
+        Path or URL of the label table, for messages.
     known
         Ids of all objects that the source named, refused ones as well.
 
@@ -33,14 +53,6 @@ def join_labels(
     quarantine
         Labels of images that are not there, of no class in the definition, or second ones of an object.
     """
-    what = f"label table {table.name}"
-    keys = [table.key] if table.key else objects.columns.id_columns
-    if table.catalogue is None:
-        frame, place = objects.frame, objects.place
-    else:
-        place = expand(table.catalogue, settings)
-        frame = read_table(place, [*keys, *table.class_columns], what)
-    need_columns(frame, keys, place, what)
     ids = objects.ids(frame, table.key)
     columns, unknown = label_columns(table, frame, place)
     problems: list[tuple[Any, str, str]] = []

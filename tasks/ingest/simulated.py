@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -12,7 +13,11 @@ from galaxy_models.simulation.scene import SimulatedObject, draw_object, draw_st
 from galaxy_models.simulation.volunteers import QUESTIONS, draw_votes
 from infra.errors import GalaxyError
 from tasks.ingest.source_kinds import SimulatedSource
+from tasks.ingest.source_table import Batch
 from tasks.stamps.stamp import Refusal, Stamp
+
+BATCH = 20_000
+"""Galaxies whose truth is drawn together."""
 
 
 class SimulatedGalaxies:
@@ -48,7 +53,13 @@ class SimulatedGalaxies:
         `class` is None for the few disks that are neither smooth nor spiral. Votes are fractions of a question's own
         answers, `<question>_<answer>`, NaN where nobody was asked. `has_arc` is 1 for lenses and 0 for all others.
         """
-        return pd.DataFrame([self._row(index) for index in range(self.source.count)])
+        return pd.concat(batch.rows for batch in self.batches())
+
+    def batches(self) -> Iterator[Batch]:
+        """See Streaming."""
+        for first in range(0, self.source.count, BATCH):
+            numbers = range(first, min(first + BATCH, self.source.count))
+            yield Batch(pd.DataFrame([self._row(number) for number in numbers], index=numbers))
 
     def files(self) -> None:
         """See StampSource: there are none."""

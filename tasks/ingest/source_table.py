@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -11,7 +13,8 @@ from infra.settings import Settings
 from tasks.ingest.labels import wanted_columns
 from tasks.ingest.source_kinds import Columns
 from tasks.ingest.survey import SurveyDefinition, expand
-from tasks.ingest.tables import need_columns, object_ids, read_table
+from tasks.ingest.table_batches import table_batches
+from tasks.ingest.tables import object_ids
 
 
 class SourceTable:
@@ -25,12 +28,25 @@ class SourceTable:
         Path or URL of the table.
     """
 
-    def __init__(self, source: str, catalogue: str, columns: Columns, definition: SurveyDefinition, settings: Settings):
+    def __init__(
+        self,
+        source: str,
+        catalogue: str,
+        columns: Columns,
+        definition: SurveyDefinition,
+        settings: Settings,
+        more: Sequence[str] = (),
+    ) -> None:
+        """The table `catalogue`; of its columns those that `columns` names, `more`, and what labels want of it."""
         self.source = source
         self.place = expand(catalogue, settings)
         self.columns = columns
+        named = [*columns.id_columns, columns.file, columns.field]
+        self._text = [name for name in named if name]
+        self._wanted = [*self._text, *(name for name in (columns.ra, columns.dec) if name), *more]
         tables = [table for table in definition.labels if table.source == source and table.catalogue is None]
-        self._class_columns = [column for table in tables for column in table.class_columns]
+        self._text += [column for table in tables for column in table.class_columns]
+        self._labels = own_label_columns(source, definition)
 
     @property
     def what(self) -> str:
@@ -47,20 +63,20 @@ class SourceTable:
         """What the table itself shows to be missing in it, as (reason, detail): objects that have no row."""
         return []
 
-    @cached_property
-    def frame(self) -> pd.DataFrame:
-        """The table as it is, one or more rows per object.
+    def batches(self) -> Iterator[pd.DataFrame]:
+        """The table in pieces that fit in memory, one or more rows per object; the index counts its rows.
 
         Raises
         ------
         GalaxyError
             If the table or a column is missing.
         """
-        columns = self.columns
-        names = [*columns.id_columns, columns.file, columns.field]
-        frame = read_table(self.place, [*(name for name in names if name), *self._class_columns], self.what)
-        need_columns(frame, [*names, columns.ra, columns.dec], self.place, self.what)
-        return frame
+        yield from table_batches(self.place, self._wanted, self._text, self.what, optional=self._labels)
+
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """The whole table, for sources whose lists are short. Errors as of `batches`."""
+        return pd.concat(self.batches())
 
     def ids(self, frame: pd.DataFrame, key: str | None = None) -> pd.Series:
         """Object ids of the rows of this table, or of a table of labels; `key` is the column there."""
@@ -70,24 +86,44 @@ class SourceTable:
         first, *others = (frame[name].astype("str") for name in names)
         return object_ids(self.source, first.str.cat(others, sep="-"))  # type: ignore[arg-type]
 
-    def rows(self) -> pd.DataFrame:
-        """`object_id`, `ra`, `dec` (degrees, NaN unknown) and `field`, a row for each of the table."""
-        frame, columns = self.frame, self.columns
-        fields = frame[columns.field] if columns.field else pd.Series(None, index=frame.index, dtype=object)
+    def rows(self, frame: pd.DataFrame | None = None) -> pd.DataFrame:
+        """`object_id`, `ra`, `dec` (degrees, NaN unknown) and `field`, a row for each of a piece, or of the table."""
+        frame, columns = self.frame if frame is None else frame, self.columns
+        fields = pd.Series(None, index=frame.index, dtype=object)
+        if columns.field:
+            known = frame[columns.field].astype("str")
+            fields = (f"{self.source}/" + known).astype(object).where(known.notna(), None)
+        unknown = pd.Series(np.nan, index=frame.index)
         return pd.DataFrame(
             {
                 "object_id": self.ids(frame),
-                "ra": self._degrees(columns.ra),
-                "dec": self._degrees(columns.dec),
-                "field": [None if pd.isna(value) else f"{self.source}/{value}" for value in fields],
+                "ra": unknown if columns.ra is None else _degrees(frame[columns.ra]),
+                "dec": unknown if columns.dec is None else _degrees(frame[columns.dec]),
+                "field": fields,
             },
             index=frame.index,
         )
 
-    def _degrees(self, name: str | None) -> pd.Series:
-        if name is None:
-            return pd.Series(np.nan, index=self.frame.index)
-        return pd.to_numeric(self.frame[name], errors="coerce").astype(np.float64)
+
+def _degrees(column: pd.Series) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce").astype(np.float64)
+
+
+@dataclass(frozen=True)
+class Batch:
+    """Some of a source's objects.
+
+    Attributes
+    ----------
+    rows
+        `object_id` (unique over all sources), `ra`, `dec` (degrees, NaN unknown), and further columns. The index is
+        unique over all batches.
+    cells
+        The source's own table with the same index, where labels come from; None if they come with the stamps.
+    """
+
+    rows: pd.DataFrame
+    cells: pd.DataFrame | None = None
 
 
 class OwnTable(SourceTable):

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Protocol, runtime_checkable
 
 import pandas as pd
 
@@ -18,11 +19,11 @@ from tasks.ingest.source_kinds import (
     Source,
     SteinSource,
 )
-from tasks.ingest.source_table import SourceTable
+from tasks.ingest.source_table import Batch, SourceTable
 from tasks.ingest.survey import SurveyDefinition, expand
 from tasks.stamps.stamp import Refusal, Stamp
 
-__all__ = ["Refusal", "Stamp", "StampSource", "fingerprint", "open_source"]
+__all__ = ["Refusal", "Stamp", "StampSource", "Streaming", "fingerprint", "open_source"]
 
 
 class StampSource(Protocol):
@@ -46,6 +47,14 @@ class StampSource(Protocol):
 
         Any rows may be asked for, in any process, again: the answer is always the same.
         """
+
+
+@runtime_checkable
+class Streaming(Protocol):
+    """A source whose objects may be more than memory holds."""
+
+    def batches(self) -> Iterator[Batch]:
+        """What `rows()` gives, and the source's own table, in pieces."""
 
 
 def open_source(source: Source, definition: SurveyDefinition, settings: Settings) -> StampSource:

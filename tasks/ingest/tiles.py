@@ -11,7 +11,7 @@ from scipy.spatial import cKDTree
 from galaxy_models.photometry import ZERO_POINT
 from infra.errors import GalaxyError
 from tasks.ingest.source_kinds import TileColumns
-from tasks.ingest.tables import read_table
+from tasks.ingest.table_batches import read_table
 
 NEIGHBOURS = 9
 """Nearest tiles that are looked at: a tile and all around it."""

@@ -16,8 +16,6 @@ from astropy.io import fits
 
 from infra.errors import GalaxyError
 from tasks.ingest.source_kinds import BricksSource
-from tasks.ingest.source_table import SourceTable
-from tasks.ingest.tables import need_columns
 from tasks.ingest.tile_files import TileFiles, UnreadableError
 from tasks.ingest.tiles import TileTable
 from tasks.stamps.stamp import Refusal, Stamp
@@ -27,20 +25,14 @@ PREFIX = "tractor_"
 TILE = f"{PREFIX}tile"
 
 
-def key_columns(frame: pd.DataFrame, table: SourceTable, tiles: TileTable | None, best: pd.Series) -> pd.DataFrame:
-    """The columns that a later join needs, by row of the source's table.
+def key_columns(frame: pd.DataFrame, tiles: TileTable | None, best: pd.Series) -> pd.DataFrame:
+    """The columns that a later join needs, by row of the source's table, which has the three.
 
     Parameters
     ----------
     best
         Tile that each object is cut from: its catalogue is used where the table of tiles has no `brickid`.
-
-    Raises
-    ------
-    GalaxyError
-        If the table lacks one of the three.
     """
-    need_columns(frame, KEY, table.place, table.what)
     keys = pd.DataFrame({f"{PREFIX}{name}": pd.to_numeric(frame[name], errors="coerce") for name in KEY})
     keys = keys.fillna(-1).astype(np.int64)
     named = None if tiles is None else tiles.names_by_id()

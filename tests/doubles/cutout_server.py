@@ -15,6 +15,7 @@ import argparse
 import hashlib
 import json
 import os
+import sys
 import threading
 import time
 from collections import Counter
@@ -108,8 +109,7 @@ class CutoutServer:
         self._counts: Counter[str] = Counter()
         self._tokens, self._filled = 1.0, time.monotonic()
         handler = type("Handler", (_Handler,), {"owner": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", port), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", port), handler)
 
     @property
     def port(self) -> int:
@@ -181,6 +181,15 @@ class CutoutServer:
             return False
         self._tokens -= 1
         return True
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        """Clients that hang up are none of the terminal's business; others' errors are."""
+        if not isinstance(sys.exception(), ConnectionError):
+            super().handle_error(request, client_address)
 
 
 class _Handler(BaseHTTPRequestHandler):

@@ -15,7 +15,7 @@ import pytest
 
 from infra.errors import GalaxyError
 from tasks.ingest.ingest import ingest
-from tasks.ingest.tables import read_table
+from tasks.ingest.table_batches import read_table
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.errors import IncompletePartError
 from tasks.stamps.storage import LocalStorage

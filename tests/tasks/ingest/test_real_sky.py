@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from infra.settings import Settings
 from tasks.ingest import labels
-from tasks.ingest.catalogue import Plan, make_plan
+from tasks.ingest.plan import Plan, make_plan
 from tasks.ingest.survey import LabelTable, SurveyDefinition, load_survey
 
 
@@ -17,11 +18,15 @@ def definition() -> SurveyDefinition:
 
 
 @pytest.fixture(scope="module")
-def plan(definition: SurveyDefinition) -> Plan:
+def plan(definition: SurveyDefinition, tmp_path_factory: pytest.TempPathFactory) -> Plan:
     settings = Settings.from_environment()
     if not (settings.sky / "gz2").is_dir():
         pytest.skip(f"there are no real images at {settings.sky}; set GALAXY_SKY")
-    return make_plan(definition, settings)
+    return make_plan(definition, settings, tmp_path_factory.mktemp("plan"))
+
+
+def table_of(plan: Plan) -> pd.DataFrame:
+    return pd.concat(plan.rows(), ignore_index=True)
 
 
 def table(definition: SurveyDefinition, name: str) -> LabelTable:
@@ -36,7 +41,7 @@ def test_class_names_of_different_tables_differ(definition: SurveyDefinition) ->
 def test_every_picture_is_planned_and_every_label_has_its_place(definition: SurveyDefinition, plan: Plan) -> None:
     assert plan.counts["refused"] == 0
     assert set(plan.refused["reason"]) == {"second label for one object"}
-    rows = plan.rows
+    rows = table_of(plan)
     for one in definition.labels:
         column = next(name for name in rows.columns if name.split(".")[1:2] == [one.name])
         assert set(rows.loc[rows[column].notna(), "source"]) == {one.source}
@@ -47,7 +52,7 @@ def test_every_picture_is_planned_and_every_label_has_its_place(definition: Surv
 
 
 def test_vote_fractions_of_a_question_add_up_to_one(definition: SurveyDefinition, plan: Plan) -> None:
-    for question, fractions in labels.vote_fractions(plan.rows, table(definition, "gz2_votes")).items():
+    for question, fractions in labels.vote_fractions(table_of(plan), table(definition, "gz2_votes")).items():
         answered = fractions[np.isfinite(fractions).all(axis=1)]
         assert len(answered) > 50, question
         assert np.allclose(answered.sum(axis=1), 1, atol=1e-4), question
@@ -56,7 +61,7 @@ def test_vote_fractions_of_a_question_add_up_to_one(definition: SurveyDefinition
 def test_undetermined_attributes_are_missing_but_a_hubble_stage_may_be_negative(
     definition: SurveyDefinition, plan: Plan
 ) -> None:
-    stage = labels.parameter_values(plan.rows, table(definition, "efigi_stage"))
-    attributes = labels.parameter_values(plan.rows, table(definition, "efigi_attributes"))
+    stage = labels.parameter_values(table_of(plan), table(definition, "efigi_stage"))
+    attributes = labels.parameter_values(table_of(plan), table(definition, "efigi_attributes"))
     assert (np.nanmin(stage), np.nanmax(stage)) == (-6, 11)
     assert (np.nanmin(attributes), np.nanmax(attributes)) == (0, 1)

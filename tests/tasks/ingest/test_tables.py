@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from tasks.ingest.ingest import ingest
-from tasks.ingest.tables import read_table
+from tasks.ingest.table_batches import read_table
 
 
 def test_only_an_empty_cell_of_text_is_missing(tmp_path: Path) -> None:
