@@ -31,7 +31,7 @@ CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10, 60, 180
 FIRST_INTERVAL, LONGEST_INTERVAL = 0.05, 1.0
 """Seconds between requests of a process after the first "too many requests", and after many."""
 
-RECOVERY = 0.8
+RECOVERY = 0.85
 """Factor of that interval for each good answer; "too many requests" double it."""
 
 SETTLING_SECONDS = 1.0
@@ -142,6 +142,8 @@ class CutoutRequests:
     def persistently(self, ask: Callable[[], Result], attempts: int, what: str) -> Result:
         """What `ask` gives, tried again after failures that may pass.
 
+        "Too many requests" is no attempt as long as others are answered meanwhile: it says nothing of the object.
+
         Raises
         ------
         NoAnswerError
@@ -149,9 +151,10 @@ class CutoutRequests:
         StoppedError
             If `stop` was called.
         """
-        trouble = ""
-        for attempt in range(1, attempts + 1):
+        attempt, answered = 1, self._pace.answered
+        while True:
             wait = FIRST_WAIT * 2 ** (attempt - 1)
+            counts = True
             try:
                 return ask()
             except RequestFailedError as error:
@@ -159,12 +162,14 @@ class CutoutRequests:
                 if error.is_final:
                     raise NoAnswerError(Refusal(f"service answered {error.status}", detail=trouble)) from None
                 wait = max(wait, error.wait)
+                counts = error.status != TOO_MANY or self._pace.answered == answered
             except GarbledError as error:
                 trouble = str(error)
             log.info("attempt %d at %s failed: %s", attempt, what, trouble)
-            if attempt < attempts:
-                self._sleep(wait * random.uniform(1.0, 1.5))
-        raise NoAnswerError(Refusal(GAVE_UP, detail=f"after {attempts} attempts: {trouble}"))
+            if counts and attempt == attempts:
+                raise NoAnswerError(Refusal(GAVE_UP, detail=f"after {attempts} attempts: {trouble}"))
+            attempt, answered = attempt + counts, self._pace.answered
+            self._sleep(wait * random.uniform(1.0, 1.5))
 
     def _get(self, page: str, parameters: Mapping[str, str]) -> bytes:
         with self._session.get(
@@ -198,6 +203,8 @@ class Pace:
         self._lock = threading.Lock()
         self._interval = 0.0
         self._next = self._slowed = -float("inf")
+        self.answered = 0
+        """Good answers so far."""
 
     def wait(self) -> float:
         """Seconds to wait before asking again; 0 is leave to go now."""
@@ -218,8 +225,9 @@ class Pace:
             self._next = max(self._next, now + max(seconds, self._interval))
 
     def speed_up(self) -> None:
-        """Shorten the interval a little."""
+        """Count a good answer, and shorten the interval a little."""
         with self._lock:
+            self.answered += 1
             self._interval *= RECOVERY
             if self._interval < FIRST_INTERVAL / 4:
                 self._interval = 0.0

@@ -123,26 +123,33 @@ def _plan_group(
     settings: Settings,
 ) -> tuple[pd.DataFrame, list[pd.DataFrame]]:
     """The rows of some objects that are kept, with their labels, and the quarantine of the others."""
-    rows = group["batches"].rows if "batches" in group else pd.DataFrame({"object_id": [], "ra": [], "dec": []})
-    cells, objects = group["batches"].cells if "batches" in group else None, reader.table
-    good, bad = refuse_rows(rows, cells, objects is None or objects.has_positions, reader.files())
-    refused = [refused_table(source.name, rows, bad)]
-    good = good.assign(
-        survey=definition.name, source=source.name, bands=source.survey_bands, pixel_scale=_scale(good, source)
-    )
+    objects, refused, good = reader.table, [], pd.DataFrame()
+    rows, cells, known = None, None, set()
+    if "batches" in group:
+        rows, cells = group["batches"].rows, group["batches"].cells
+        known = set(rows["object_id"].dropna())
+        good, bad = refuse_rows(rows, cells, objects is None or objects.has_positions, reader.files())
+        refused.append(refused_table(source.name, rows, bad))
+        scale = _scale(good, source)
+        good = good.assign(survey=definition.name, source=source.name, bands=source.survey_bands, pixel_scale=scale)
     for table in tables:
         if comes_with_stamps(table, source):
-            if source.kind == "simulated" and table.kind != "truth_mask":
+            if source.kind == "simulated" and table.kind != "truth_mask" and rows is not None:
                 label_columns(table, rows, "the simulation")  # a wrong column is better known now than at the end
-        elif objects is not None:
-            own = table.catalogue is None
-            frame = cells if own else (group[table.name].rows if table.name in group else None)
-            if frame is not None and len(frame):
-                place = objects.place if table.catalogue is None else expand(table.catalogue, settings)
-                labels, problems = join_labels(table, objects, frame, place, set(rows["object_id"].dropna()))
-                good = good.join(labels, on="object_id")
-                refused.append(problems)
+            continue
+        assert objects is not None
+        frame, place = cells, objects.place
+        if table.catalogue is not None:
+            frame, place = _rows_of(group, table.name), expand(table.catalogue, settings)
+        if frame is not None:
+            labels, problems = join_labels(table, objects, frame, place, known)
+            refused.append(problems)
+            good = good.join(labels, on="object_id") if len(good) else good
     return good, refused
+
+
+def _rows_of(group: dict[str, Keyed], name: str) -> pd.DataFrame | None:
+    return group[name].rows if name in group else None
 
 
 def _scale(rows: pd.DataFrame, source: Any) -> Any:

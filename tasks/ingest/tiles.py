@@ -16,6 +16,9 @@ from tasks.ingest.table_batches import read_table
 NEIGHBOURS = 9
 """Nearest tiles that are looked at: a tile and all around it."""
 
+BLOCK = 20_000
+"""Positions that are looked at together, each with its neighbours."""
+
 SIGMAS = 5.0
 """Of the point source whose magnitude a table of tiles calls the depth."""
 
@@ -66,11 +69,15 @@ class TileTable:
             Of a tile and of a stamp, pixels of `pixel_scale` arcsec. Tiles are squares in the tangent plane of their
             centre, north up.
         """
-        known = np.isfinite(ra) & np.isfinite(dec)
         best = np.full(len(ra), -1)
-        if not known.any():
-            return best
-        objects = _axes(ra[known], dec[known])[0]
+        known = np.flatnonzero(np.isfinite(ra) & np.isfinite(dec))
+        for first in range(0, len(known), BLOCK):
+            rows = known[first : first + BLOCK]
+            best[rows] = self._best(ra[rows], dec[rows], side, stamp, pixel_scale)
+        return best
+
+    def _best(self, ra: np.ndarray, dec: np.ndarray, side: int, stamp: int, pixel_scale: float) -> np.ndarray:
+        objects = _axes(ra, dec)[0]
         count = min(NEIGHBOURS, len(self.names))
         nearest = self._tree.query(objects, k=[*range(1, count + 1)])[1]
         centre, east, north = _axes(self._ra[nearest], self._dec[nearest])
@@ -81,8 +88,7 @@ class TileTable:
         first = distance.argmin(axis=1)
         rows = np.arange(len(objects))
         touches = distance[rows, first] < (side + stamp) / 2
-        best[known] = np.where(touches, nearest[rows, first], -1)
-        return best
+        return np.where(touches, nearest[rows, first], -1)
 
     def names_by_id(self) -> dict[int, str] | None:
         """Tile's name by `brickid`; None if the table has no such column."""
