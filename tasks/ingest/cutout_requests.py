@@ -28,14 +28,11 @@ LONGEST_WAIT = 120.0
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10, 60, 180
 """Limits of one request: until it is connected, between two pieces of the answer, and until the end of the answer."""
 
-FIRST_INTERVAL, LONGEST_INTERVAL = 0.05, 1.0
+FIRST_INTERVAL, LONGEST_INTERVAL = 0.05, 0.5
 """Seconds between requests of a process after the first "too many requests", and after many."""
 
 RECOVERY = 0.85
 """Factor of that interval for each good answer; "too many requests" double it."""
-
-SETTLING_SECONDS = 1.0
-"""A new interval is given so much time before it is found too short as well."""
 
 TOO_MANY = 429
 AGENT = "galaxy-lvm"
@@ -216,10 +213,10 @@ class Pace:
             return 0.0
 
     def slow_down(self, asked: float, seconds: float) -> None:
-        """Double the interval, and let nobody ask for some seconds, as the answer to a request of the time `asked`."""
+        """Let nobody ask for some seconds, or double the interval if none are given; for a request of time `asked`."""
         with self._lock:
             now = time.monotonic()
-            if asked >= self._slowed + SETTLING_SECONDS:
+            if not seconds and asked > self._slowed:  # what was asked before says nothing of the new interval
                 self._interval = min(max(2 * self._interval, FIRST_INTERVAL), LONGEST_INTERVAL)
                 self._slowed = now
             self._next = max(self._next, now + max(seconds, self._interval))

@@ -35,9 +35,6 @@ READ_TOGETHER = ("bricks", "galaxy10", "multimodal_universe")
 RUN_BYTES = 600_000_000
 """Pixels that a worker reads from such sources before it writes them."""
 
-RUNS_PER_WORKER = 4
-"""Pieces of work for each worker at least, where there are enough shards, so that all end at about the same time."""
-
 
 def ingest(context: StageContext) -> dict[str, Any]:
     """Read every object of the survey's sources into the stamp store.
@@ -155,7 +152,7 @@ def _runs(context: StageContext, part: Part, pending: Sequence[int]) -> list[tup
     """
     length = 1
     if any(source.kind in READ_TOGETHER for source in context.survey.sources):
-        shares = -(-len(pending) // (RUNS_PER_WORKER * context.profile.cluster.workers))
+        shares = -(-len(pending) // context.profile.cluster.workers)
         length = max(1, min(RUN_BYTES // part.layout.shard_bytes, shares))
     return [tuple(pending[first : first + length]) for first in range(0, len(pending), length)]
 

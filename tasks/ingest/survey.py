@@ -120,7 +120,7 @@ class Quality(Definition):
     """Limits of the quality flags; a flagged stamp trains nothing but is still in the catalogue."""
 
     minimum_snr: float = Field(0.0, ge=0, description="Below this total signal-to-noise a stamp is `faint`.")
-    flags: list[Literal["blank", "faint", "star", "trail", "saturated", "crowded", "off_centre"]] = Field(
+    flags: list[Literal["blank", "masked", "faint", "star", "trail", "saturated", "crowded", "off_centre"]] = Field(
         default=["blank"], description="Flags that make a stamp unusable."
     )
 

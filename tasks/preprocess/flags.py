@@ -17,10 +17,26 @@ from tasks.preprocess.sources import smoothing_pixels
 GAUSSIAN_HALF_WIDTH = 1.1774
 """Radius at half the peak of a Gaussian of unit sigma."""
 
-FLAGS = ("blank", "faint", "star", "trail", "saturated", "crowded", "off_centre")
+FLAGS = ("blank", "masked", "faint", "star", "trail", "saturated", "crowded", "off_centre")
+
+MEASURES_OF_FLAG = {
+    "blank": ("coverage", "peak"),
+    "masked": ("mask_fraction",),
+    "faint": ("snr",),
+    "star": ("falloff", "half_peak_radius"),
+    "trail": ("trail",),
+    "saturated": ("saturation",),
+    "crowded": ("bright_area", "area"),
+    "off_centre": ("offset", "outshone"),
+}
+"""Columns that each flag comes from, the first before all."""
 
 LEAST_COVERAGE = 0.75
 """`blank`: less of the stamp than this has data."""
+
+MOST_MASKED = 0.25
+"""`masked`: the survey's mask marks more of the stamp than this as defects, such as the glare of a bright star. A
+saturated star beside the galaxy is a few hundredths."""
 
 LEAST_PEAK = 8.0
 """`blank`: no source in the centre with such a peak, in sigmas, and none as bright elsewhere."""
@@ -74,7 +90,8 @@ def quality_flags(
     measures
         As from `measure_stamps`; NaN in a row means that there is no stamp, and it gets no flag.
     catalog
-        Row for row with `measures`; `psf_size_<band>` (FWHM, arcsec) and `pixel_scale` are used where they are known.
+        Row for row with `measures`; `psf_size_<band>` (FWHM, arcsec), `pixel_scale` and `mask_fraction` are used where
+        they are known.
     stamp_size
         Side of the stamps, pixels.
     quality
@@ -88,6 +105,7 @@ def quality_flags(
     m = measures
     flags = {
         "blank": (m["coverage"] < LEAST_COVERAGE) | ((m["peak"] < LEAST_PEAK) & (m["bright_segments"] == 0)),
+        "masked": _masked(catalog),
         "faint": m["snr"] < quality.minimum_snr,
         "star": _starlike(m, catalog, bands, units, stamp_size),
         "trail": m["trail"] > TRAIL_EXCESS,
@@ -101,6 +119,26 @@ def quality_flags(
 def usable_stamps(flags: pd.DataFrame, valid: np.ndarray, quality: Quality) -> np.ndarray:
     """(N,) bool: there is a stamp and none of the flags that the definition acts on."""
     return valid & ~flags[[f"flag_{name}" for name in quality.flags]].to_numpy().any(axis=1)
+
+
+def flag_limits(quality: Quality) -> dict[str, str]:
+    """What raises each flag, in few words and with the numbers, for captions."""
+    return {
+        "blank": f"coverage < {LEAST_COVERAGE:g}, or peak < {LEAST_PEAK:g} sigma",
+        "masked": f"mask fraction > {MOST_MASKED:g}",
+        "faint": f"S/N < {quality.minimum_snr:g}",
+        "star": f"falloff < {STAR_FALLOFF:g} and narrow; < {STAR_WIDTH_FALLOFF:g} where the PSF is known",
+        "trail": f"line > {TRAIL_EXCESS:g} sigma",
+        "saturated": f"ceiling > {MOST_SATURATION:g} of the pixels, or a flooded sky",
+        "crowded": f"neighbours > {CROWDED_AREA:g} of the stamp, > {CROWDED_RATIO:g} times the galaxy",
+        "off_centre": f"summit > {OFF_CENTRE:g} of the side away and > {OUTSHONE:g} times as bright",
+    }
+
+
+def _masked(catalog: pd.DataFrame) -> np.ndarray:
+    if "mask_fraction" not in catalog:
+        return np.zeros(len(catalog), bool)
+    return np.asarray(catalog["mask_fraction"].to_numpy(float) > MOST_MASKED)
 
 
 def _starlike(

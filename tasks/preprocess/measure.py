@@ -8,6 +8,7 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
+from tasks.preprocess.background import measure_background, noise_over_errors
 from tasks.preprocess.profile_shape import measure_profile
 from tasks.preprocess.sky import measure_sky
 from tasks.preprocess.sources import measure_sources
@@ -39,10 +40,17 @@ NAMES = (
     "bright_area",
     "trail",
 )
-"""Measures that a stamp has besides `sky_<band>`, `noise_<band>` and `pixel_hash`."""
+"""Measures that a stamp has besides those of each band and `pixel_hash`."""
+
+OF_BAND = ("sky", "noise", "background", "gradient")
+"""Measures of each band, as `<name>_<band>`; with inverse variances there is `noise_over_errors` too."""
+
+OVER_ERRORS = "noise_over_errors"
 
 
-def measure_stamps(images: np.ndarray, units: str, bands: Sequence[str]) -> pd.DataFrame:
+def measure_stamps(
+    images: np.ndarray, units: str, bands: Sequence[str], invvar: np.ndarray | None = None
+) -> pd.DataFrame:
     """Measure stamps.
 
     Parameters
@@ -54,22 +62,31 @@ def measure_stamps(images: np.ndarray, units: str, bands: Sequence[str]) -> pd.D
         S/N, radii and areas of the stretched image.
     bands
         The C bands, for the columns' names.
+    invvar
+        (n, C, H, W) float32 inverse variances, where the survey gives them; all zero for a stamp that has none.
 
     Returns
     -------
     DataFrame
-        n rows: `sky_<b>`, `noise_<b>`, the `NAMES` (see `Sky`, `Sources`, `measure_profile`, `measure_trails`;
+        n rows: `sky_<b>`, `noise_<b>` (see `Sky`); `background_<b>`, `gradient_<b>` (see `measure_background`; the
+        sky of a picture is not meant to be zero, so it has a gradient alone); with `invvar` also
+        `noise_over_errors_<b>`; the `NAMES` (see `Sky`, `Sources`, `measure_profile`, `measure_trails`;
         `saturation` is the share of pixels at the ceiling in any band) and `pixel_hash`.
     """
     if not len(images):  # one blank stamp tells the columns and their types
-        return _measure(np.zeros((1, *images.shape[1:]), images.dtype), units, bands).iloc[:0]
-    pieces = [_measure(images[start : start + BATCH], units, bands) for start in range(0, len(images), BATCH)]
-    return pd.concat(pieces, ignore_index=True)
+        blank = (np.zeros((1, *each.shape[1:]), each.dtype) if each is not None else None for each in (images, invvar))
+        return _measure(*blank, units, bands).iloc[:0]
+    batches = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
+    return pd.concat(
+        [_measure(images[batch], None if invvar is None else invvar[batch], units, bands) for batch in batches],
+        ignore_index=True,
+    )
 
 
-def _measure(images: np.ndarray, units: str, bands: Sequence[str]) -> pd.DataFrame:
+def _measure(images: np.ndarray, invvar: np.ndarray | None, units: str, bands: Sequence[str]) -> pd.DataFrame:
     quantised = units == "rgb"
-    sky = measure_sky(images, quantised)
+    sky = measure_sky(images, quantised, invvar)
+    offset, gradient = measure_background(sky, min(images.shape[-2:]))
     sources = measure_sources(images, sky)
     half_peak_radius, falloff = measure_profile(images, sky, quantised)
     with np.errstate(invalid="ignore"):
@@ -81,10 +98,15 @@ def _measure(images: np.ndarray, units: str, bands: Sequence[str]) -> pd.DataFra
         "falloff": falloff,
         "trail": measure_trails(sources.signal),
     }
-    columns: dict[str, np.ndarray] = {}
-    for index, band in enumerate(bands):
-        columns[f"sky_{band}"] = sky.level[:, index]
-        columns[f"noise_{band}"] = sky.noise[:, index]
+    of_band = {
+        "sky": sky.level,
+        "noise": sky.noise,
+        "background": np.full_like(offset, np.nan) if quantised else offset,
+        "gradient": gradient,
+    }
+    if invvar is not None:
+        of_band[OVER_ERRORS] = noise_over_errors(images, invvar)
+    columns = {f"{name}_{band}": of_band[name][:, index] for index, band in enumerate(bands) for name in of_band}
     for name in NAMES:
         columns[name] = values[name] if name in values else getattr(sources, name)
     table = pd.DataFrame(columns)

@@ -18,7 +18,7 @@ from tasks.preprocess.statistics import pixel_counts
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.stamp import VALID
 
-MEASURES_VERSION = 1
+MEASURES_VERSION = 2
 """Raised whenever a measure changes its meaning, so that old pieces are not mixed with new ones."""
 
 SELECTION = "selection.npy"
@@ -42,8 +42,8 @@ def measure_shard(shard: int, root: str, pieces: Path) -> int:
     """Measure one shard's stamps and keep the table; returns how many there were."""
     dataset = StampDataset.open(root)
     valid = dataset.states[dataset.shards[shard].rows] == VALID
-    images = dataset.read_shard(shard)
-    table = measure_stamps(images[valid], dataset.units, dataset.bands)
+    invvar = dataset.read_shard(shard, "invvar")[valid] if dataset.has("invvar") else None
+    table = measure_stamps(dataset.read_shard(shard)[valid], dataset.units, dataset.bands, invvar)
     table.index = pd.Index(np.flatnonzero(valid))
     content = io.BytesIO()
     table.reindex(range(len(valid))).to_parquet(content, index=False)
@@ -55,7 +55,7 @@ def count_pixels(
     dataset: StampDataset, rows: np.ndarray, folder: Path, workers: Workers, report: Report
 ) -> dict[str, np.ndarray]:
     """Source to (C, V) pixel counts over some rows (see `pixel_counts`); pieces in `folder` are kept and used."""
-    names, codes = np.unique(dataset.catalog["source"].to_numpy(np.str_), return_inverse=True)
+    names, codes = np.unique(dataset.column("source").to_numpy(np.str_), return_inverse=True)
     selection = np.full(len(dataset), -1, np.int16)  # index of the source, -1 where the row is not counted
     selection[rows] = codes.reshape(-1)[rows]
     key = hashlib.sha256(dataset.digest.encode() + selection.tobytes()).hexdigest()

@@ -21,6 +21,9 @@ CLIPPED_SIGMA = 0.98658
 QUANTISATION = 1 / np.sqrt(12)
 """Noise that rounding to whole numbers adds to a picture of 0..255; without it a black sky has none at all."""
 
+LEAST_KNOWN = 0.9
+"""A box of which less than this share has data tells nothing of the sky."""
+
 CLIPPING_ROUNDS = 4
 AGREEMENT = 0.5
 """Boxes agree with the sky's level within so many sigmas of a pixel."""
@@ -37,15 +40,19 @@ class Sky:
     noise
         (n, C) float32, standard deviation of a pixel, unit of the pixels.
     coverage
-        (n,) float32, share of pixels that are finite and not zero in every band.
+        (n,) float32, share of pixels that have data in every band.
+    medians
+        (n, C, m) float32, median of each box along the border, clockwise, unit of the pixels; NaN where the box has
+        too little data.
     """
 
     level: np.ndarray
     noise: np.ndarray
     coverage: np.ndarray
+    medians: np.ndarray
 
 
-def measure_sky(images: np.ndarray, quantised: bool) -> Sky:
+def measure_sky(images: np.ndarray, quantised: bool, invvar: np.ndarray | None = None) -> Sky:
     """Level and noise of the background, from boxes along the border of the frame.
 
     The noise is the median over border boxes of the box's own scatter (1.4826 MAD), so that neither
@@ -55,21 +62,55 @@ def measure_sky(images: np.ndarray, quantised: bool) -> Sky:
     Parameters
     ----------
     images
-        (n, C, H, W); pixels that are not finite count as missing and are taken as zero.
+        (n, C, H, W); what has no data (see `pixels_with_data`) is taken as zero, and boxes of it are left out.
     quantised
-        Whether pixels are whole numbers, as in a picture.
+        Whether pixels are whole numbers, as in a picture. A dark sky in a picture is rightly zero here and there, so
+        that there all boxes count, and missing are pixels that are zero in all bands.
+    invvar
+        (n, C, H, W) inverse variance where the survey gives it.
     """
-    finite = np.isfinite(images)
-    pixels = np.where(finite, images, 0).astype(np.float32)
-    coverage = (finite & (pixels != 0)).all(axis=1).mean(axis=(1, 2)) if not quantised else _display_coverage(pixels)
+    pixels = np.where(np.isfinite(images), images, 0).astype(np.float32)
     border = border_of(cut_boxes(pixels))
-    noise = np.median(scatter(border, QUANTISATION if quantised else 0.0), axis=-1)
-    level = _lower_level(np.median(border, axis=-1), noise)
+    if quantised:
+        coverage, known = (pixels != 0).any(axis=1).mean(axis=(1, 2)), np.ones(border.shape[:-1], bool)
+    else:
+        data = pixels_with_data(images, invvar)
+        coverage, known = data.all(axis=1).mean(axis=(1, 2)), boxes_with_data(data)
+    noise = quantile_of(scatter(border, QUANTISATION if quantised else 0.0), known, 0.5)
+    medians = np.where(known, np.median(border, axis=-1), np.nan)
     return Sky(
-        level=level.astype(np.float32),
+        level=_lower_level(medians, noise).astype(np.float32),
         noise=noise.astype(np.float32),
         coverage=coverage.astype(np.float32),
+        medians=medians.astype(np.float32),
     )
+
+
+def pixels_with_data(images: np.ndarray, invvar: np.ndarray | None = None) -> np.ndarray:
+    """(n, C, H, W) bool: finite, and with an inverse variance above zero.
+
+    Where a stamp has no inverse variance at all, a flux of exactly zero means no data: surveys fill gaps so.
+    """
+    data = np.isfinite(images)
+    if invvar is None:
+        return np.asarray(data & (images != 0))
+    weighed = (invvar > 0).any(axis=(1, 2, 3), keepdims=True)
+    return np.asarray(data & np.where(weighed, invvar > 0, images != 0))
+
+
+def boxes_with_data(data: np.ndarray) -> np.ndarray:
+    """(n, C, m) bool: which boxes along the border have enough data to tell of the sky; of (n, C, H, W) bool."""
+    return np.asarray(border_of(cut_boxes(data)).mean(axis=-1) >= LEAST_KNOWN)
+
+
+def quantile_of(values: np.ndarray, known: np.ndarray, share: float) -> np.ndarray:
+    """As `numpy.quantile` over the last axis, of the known values alone; 0 where none is."""
+    ranked = np.sort(np.where(known, values, np.inf), axis=-1)
+    place = share * np.maximum(known.sum(axis=-1, keepdims=True) - 1, 0)
+    low, high = (np.take_along_axis(ranked, end(place).astype(np.int64), axis=-1) for end in (np.floor, np.ceil))
+    with np.errstate(invalid="ignore"):
+        value = (low + (high - low) * (place - np.floor(place)))[..., 0]
+    return np.where(known.any(axis=-1), value, 0)
 
 
 def cut_boxes(pixels: np.ndarray) -> np.ndarray:
@@ -81,11 +122,6 @@ def cut_boxes(pixels: np.ndarray) -> np.ndarray:
     frame = pixels[..., top : top + count * box, left : left + count * box]
     cut = frame.reshape(*pixels.shape[:-2], count, box, count, box)
     return np.moveaxis(cut, -3, -2).reshape(*pixels.shape[:-2], count, count, box * box)
-
-
-def _display_coverage(pixels: np.ndarray) -> np.ndarray:
-    """In a picture a dark sky is rightly zero here and there; missing are pixels that are zero in all bands."""
-    return (pixels != 0).any(axis=1).mean(axis=(1, 2))
 
 
 def border_of(boxes: np.ndarray) -> np.ndarray:
@@ -113,9 +149,10 @@ def scatter(boxes: np.ndarray, least: float = 0.0) -> np.ndarray:
 def _lower_level(medians: np.ndarray, noise: np.ndarray) -> np.ndarray:
     # Noise alone scatters a box's median by 0.16 sigma (64 pixels), so half a sigma keeps the boxes
     # of empty sky and drops those with light in them.
-    level = np.quantile(medians, 0.25, axis=-1, keepdims=True)
+    level = quantile_of(medians, np.isfinite(medians), 0.25)[..., None]
     for _ in range(CLIPPING_ROUNDS):
         agree = np.abs(medians - level) <= AGREEMENT * noise[..., None]
         kept = agree.sum(axis=-1, keepdims=True)
-        level = np.where(kept > 0, (medians * agree).sum(axis=-1, keepdims=True) / np.maximum(kept, 1), level)
+        total = np.where(agree, medians, 0).sum(axis=-1, keepdims=True)
+        level = np.where(kept > 0, total / np.maximum(kept, 1), level)
     return level[..., 0]

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 FOLDER = Path(__file__).parent
-NOT_BENCHMARKS = {"__init__", "__main__", "report", "result"}
+NOT_BENCHMARKS = {"__init__", "__main__", "cutana_run", "report", "result"}
 
 
 def names() -> list[str]:

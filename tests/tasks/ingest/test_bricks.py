@@ -97,7 +97,6 @@ def test_each_brick_is_opened_once_for_all_shards_of_a_run(sky: Sky, monkeypatch
         return original(self, name, content)
 
     monkeypatch.setattr(TileFiles, "open", count)
-    monkeypatch.setattr("tasks.ingest.ingest.RUNS_PER_WORKER", 1)
     result = ingest(sky.context(shard_stamps=16))
     assert len(StampDataset.open(result["dataset"]).shards) > 4
     assert set(opened.values()) == {1}

@@ -214,8 +214,7 @@ def test_a_service_that_allows_few_requests_a_second_is_asked_for_no_more(
     server.set_faults([{"kind": "rate", "per_second": 25}])
     result = ingest(listed.context())
     assert (result["digest"], result["refused"]) == (undisturbed, {})
-    statuses = server.log()["statuses"]
-    assert 0 < statuses["429"] < COUNT, "about one refused request for each that was answered, or fewer"
+    assert 0 < server.log()["statuses"]["429"] < 2 * COUNT
 
 
 def test_retry_after_is_honoured(listed: PositionList, server: CutoutServer) -> None:
@@ -240,13 +239,14 @@ def test_all_threads_slow_down_together_and_recover() -> None:
     pace = Pace()
     assert [pace.wait() for _ in range(3)] == [0, 0, 0]
     asked = time.monotonic()
+    pace.slow_down(asked, 0)
+    assert 0 < pace.wait() <= cutout_requests.FIRST_INTERVAL
+    pace.slow_down(asked, 0)  # it was under way already
+    assert 0 < pace.wait() <= cutout_requests.FIRST_INTERVAL
+    pace.slow_down(asked + 2, 0)
+    assert cutout_requests.FIRST_INTERVAL < pace.wait() <= 2 * cutout_requests.FIRST_INTERVAL
     pace.slow_down(asked, 30)
     assert 29 < pace.wait() <= 30
-    first = pace._interval
-    pace.slow_down(asked, 0)  # it was under way already
-    assert pace._interval == first
-    pace.slow_down(asked + 2, 0)
-    assert pace._interval == 2 * first
     for _ in range(50):
         pace.speed_up()
     assert pace._interval == 0
@@ -265,7 +265,7 @@ def test_workers_of_a_cluster_share_the_connections(listed: PositionList, server
     service = listed.service()
     rows = service.rows()
     with (
-        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None) as cluster,
+        LocalCluster(n_workers=2, threads_per_worker=1, processes=False, dashboard_address=":0") as cluster,
         Client(cluster) as client,
     ):
         halves = client.map(service.read, [rows.iloc[:12], rows.iloc[12:24]], pure=False)

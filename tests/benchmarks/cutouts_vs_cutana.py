@@ -1,0 +1,194 @@
+"""Cutouts a second from full-size bricks: ours against cutana, and against reading and writing those bytes alone.
+
+The same tiles (compressed as the survey compresses them), the same stamps and the same number of processes, each side
+from the moment its workers are ready until all stamps are in Zarr. cutana runs in an environment of its own, in its
+own streaming orchestrator, which is its fastest public way to disk; its stamps are float32, ours float16. The limit
+is NumPy and astropy alone: decode every image, write as many bytes of stamps.
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from astropy.io import fits
+from distributed import Client, LocalCluster
+
+from infra.cluster import DaskWorkers
+from infra.profile import ClusterSettings, IngestSettings, Profile
+from infra.settings import Settings
+from tasks.ingest import ingest
+from tasks.ingest.catalogue import complete_catalogue
+from tasks.ingest.survey import SurveyDefinition
+from tasks.stage import StageContext
+from tests.benchmarks.result import report
+from tests.doubles.brick_tree import BrickTree, make_benchmark_bricks
+
+BRICKS, STAMPS_PER_BRICK, SIZE, WORKERS = 6, 500, 152, 2
+BANDS = ("g", "r", "z")
+ROUNDS = 3
+CUTANA = "cutana==0.4.0"
+ENVIRONMENT = Path(__file__).parents[2] / ".venv/cutana"
+
+
+def main() -> None:
+    """All three in turns, so that a busy machine slows all."""
+    python = cutana_python()
+    with tempfile.TemporaryDirectory() as folder, worker_processes() as (workers, pool):
+        root = Path(folder)
+        tree = make_benchmark_bricks(root / "bricks", BRICKS)
+        objects = choose(tree)
+        objects.to_parquet(root / "objects.parquet")
+        seconds: dict[str, list[float]] = {"ours": [], "cutana": [], "limit": []}
+        for turn in range(ROUNDS):
+            seconds["ours"].append(ours(root, workers, turn))
+            seconds["cutana"].append(cutana(python, root, tree, objects))
+            seconds["limit"].append(limit(root, tree, pool))
+    rates = {name: [len(objects) / second for second in found] for name, found in seconds.items()}
+    print({name: [round(rate) for rate in found] for name, found in rates.items()}, file=sys.stderr)
+    report("cutouts_per_second", statistics.median(rates["ours"]), "1/s", "reported, 2 processes", True)
+    for name, goal in (("cutana", 1.5), ("limit", 0.5)):
+        ratio = statistics.median(a / b for a, b in zip(rates["ours"], rates[name], strict=True))
+        report(f"cutouts_vs_{name}", ratio, "ratio", f">= {goal}", ratio >= goal)
+
+
+def choose(tree: BrickTree) -> pd.DataFrame:
+    """Objects of each brick whose stamps lie on it."""
+    generator = np.random.default_rng(1)
+    chosen = []
+    for brick in tree.bricks["brickname"]:
+        here = tree.objects[tree.objects["brickname"] == brick]
+        inside = here["ra"].between(here["ra1"].iloc[0], here["ra2"].iloc[0]) if "ra1" in here else here["ra"] > -1
+        chosen.append(here[inside].iloc[generator.permutation(int(inside.sum()))[: 2 * STAMPS_PER_BRICK]])
+    table = pd.concat(chosen, ignore_index=True)
+    centres = tree.bricks.set_index("brickname").loc[table["brickname"]]
+    margin = 0.25 / 2 - SIZE * 0.262 / 3600 / 2
+    middle = (np.abs(table["dec"].to_numpy() - centres["dec"].to_numpy()) < margin) & (
+        np.abs(table["ra"].to_numpy() - centres["ra"].to_numpy()) * np.cos(np.radians(table["dec"])) < margin
+    )
+    return table[middle].groupby("brickname").head(STAMPS_PER_BRICK).reset_index(drop=True)
+
+
+def ours(root: Path, workers: DaskWorkers, turn: int) -> float:
+    """Seconds of the ingest after its plan, catalogue and proof included."""
+    definition = SurveyDefinition.model_validate(
+        {
+            "name": "bench", "units": "nanomaggy", "bands": list(BANDS), "stamp_size": SIZE,
+            "sources": [
+                {"kind": "bricks", "name": "sky", "root": str(root / "bricks"), "catalogue": str(root / "objects.parquet")}
+            ],
+        }
+    )  # fmt: skip
+    context = StageContext(
+        survey=definition,
+        profile=Profile(
+            name="bench",
+            cluster=ClusterSettings(workers=WORKERS),
+            ingest=IngestSettings(shard_stamps=512, chunk_stamps=16),
+        ),
+        settings=Settings(home=root, sky=root, mlflow_uri="unused"),
+        folder=root / f"ours{turn}",
+        upstream={},
+        progress=lambda *_: None,
+        record=lambda *_: None,
+    )
+    part = ingest._open_part(context, str(root / f"ours{turn}"))
+    work = partial(ingest.load_run, root=part.storage.location, definition=definition, settings=context.settings)
+    started = time.monotonic()
+    list(workers.map(work, ingest._runs(context, part, part.pending())))
+    proof = part.finalise(partial(complete_catalogue, definition=definition))
+    seconds = time.monotonic() - started
+    assert proof["states"]["valid"] == part.layout.rows
+    part.storage.delete_tree()
+    return seconds
+
+
+def cutana(python: Path, root: Path, tree: BrickTree, objects: pd.DataFrame) -> float:
+    """Seconds of cutana from its first worker's readiness on."""
+    names = tree.bricks["brickname"].tolist()
+    tiles = [{band: str(tree.image(name, "image", band)) for band in BANDS} for name in names]
+    table = pd.DataFrame(
+        {
+            "id": [f"{brick}-{number}" for brick, number in zip(objects["brickname"], objects["objid"], strict=True)],
+            "ra": objects["ra"], "dec": objects["dec"], "tile": [names.index(name) for name in objects["brickname"]],
+        }
+    )  # fmt: skip
+    table.to_csv(root / "cutana.csv", index=False)
+    job = {
+        "tiles": tiles,
+        "objects": str(root / "cutana.csv"),
+        "size": SIZE,
+        "workers": WORKERS,
+        "out": str(root / "cutana"),
+    }
+    (root / "job.json").write_text(json.dumps(job))
+    script = Path(__file__).with_name("cutana_run.py")
+    done = subprocess.run([python, script, root / "job.json"], capture_output=True, text=True, check=False)
+    if done.returncode:
+        sys.exit(f"cutana failed: {done.stderr[-2000:]}")
+    told = json.loads(done.stdout.splitlines()[-1])
+    assert told["cutouts"] == len(objects), told
+    return float(told["seconds"])
+
+
+def limit(root: Path, tree: BrickTree, pool: ProcessPoolExecutor) -> float:
+    """Seconds of decoding every image and writing as many bytes as the stamps have, by as many processes."""
+    names = tree.bricks["brickname"]
+    work = [([tree.image(name, "image", band) for band in BANDS], root / f"limit-{name}") for name in names]
+    started = time.monotonic()
+    list(pool.map(decode_and_write, work))
+    seconds = time.monotonic() - started
+    for _, path in work:
+        path.unlink()
+    return seconds
+
+
+def decode_and_write(job: tuple[list[Path], Path]) -> None:
+    """One tile."""
+    images, out = job
+    for path in images:
+        with fits.open(path) as file:
+            assert file[1].data.shape == (3600, 3600)
+    np.zeros((STAMPS_PER_BRICK, len(BANDS), SIZE, SIZE), np.float16).tofile(out)
+
+
+class worker_processes:  # noqa: N801 - it is used as a function
+    """Our Dask workers and the limit's processes, both with all that they import in memory."""
+
+    def __enter__(self) -> tuple[DaskWorkers, ProcessPoolExecutor]:
+        """Start them."""
+        self._cluster = LocalCluster(n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None)
+        self._client = Client(self._cluster)
+        self._client.run(lambda: __import__("tasks.ingest.bricks") and None)
+        self._pool = ProcessPoolExecutor(WORKERS)
+        list(self._pool.map(abs, range(2 * WORKERS)))
+        return DaskWorkers(self._client), self._pool
+
+    def __exit__(self, *_: object) -> None:
+        """Stop them."""
+        self._pool.shutdown()
+        self._client.close()
+        self._cluster.close()
+
+
+def cutana_python() -> Path:
+    """Python of an environment that has cutana alone, made if there is none."""
+    python = ENVIRONMENT / "bin/python"
+    if not python.exists():
+        uv = Path(sys.executable).with_name("uv")
+        subprocess.run([uv, "venv", "--quiet", "--python", sys.executable, ENVIRONMENT], check=True)
+        subprocess.run([uv, "pip", "install", "--quiet", "--python", python, CUTANA], check=True)
+    return python
+
+
+if __name__ == "__main__":
+    main()
