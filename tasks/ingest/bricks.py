@@ -24,7 +24,7 @@ from tasks.ingest.survey import SurveyDefinition, expand
 from tasks.ingest.tile_files import Plane, TileFiles, UnreadableError
 from tasks.ingest.tiles import TileTable
 from tasks.ingest.tractor import KEY, add_columns, key_columns
-from tasks.stamps.halves import to_half, to_single
+from tasks.stamps.halves import to_half
 from tasks.stamps.stamp import Refusal, Stamp
 
 SCALE_TOLERANCE = 0.01
@@ -37,6 +37,9 @@ Content = bytes | None | UnreadableError
 """Of a remote file: what came, None where there is no such file, or why it cannot be used."""
 
 Contents = Mapping[str, Content]
+
+LARGEST_HALF = 65504.0
+"""Of float16."""
 
 ZERO_POINT_TOLERANCE = 0.01
 """Magnitudes."""
@@ -207,38 +210,46 @@ class Bricks:
         images = np.zeros(shape, np.float16)
         invvar = np.zeros(shape, np.float32) if self.keep_invvar else None
         covered: np.ndarray | None = None
+        bright = False
         for channel, band in enumerate(self.bands):
             plane = planes[f"image {band}"]
             cut = Cut(*plane.positions(ra, dec), self.stamp_size, plane.shape)
             factor = self._nanomaggies(plane)
-            pixels = plane.pixels(cut.rows, cut.columns).astype(np.float32, copy=True)
+            pixels = plane.pixels(cut.rows, cut.columns)
             weight = self._weight(planes.get(f"invvar {band}"), plane, cut)
-            has_data = np.isfinite(pixels) & (pixels != 0 if weight is None else weight > 0)
-            pixels[~has_data] = 0
-            cut.into(images[:, channel], to_half(pixels * factor))
+            has_data = _with_data(pixels, weight)
+            if has_data is not None:
+                pixels = np.where(has_data, pixels, np.float32(0))
+            cut.into(images[:, channel], to_half(pixels if factor == 1 else pixels * factor))
             if weight is not None and invvar is not None:
-                weight[~has_data] = 0
-                cut.into(invvar[:, channel], weight / factor**2)
-            if not (has_data.all() and (cut.overlap == 1).all()):
+                weight = weight if has_data is None else np.where(has_data, weight, np.float32(0))
+                cut.into(invvar[:, channel], weight if factor == 1 else weight / factor**2)
+            if has_data is not None or (cut.overlap < 1).any():
                 here = np.zeros((len(ra), *shape[2:]), bool)
-                cut.into(here, has_data)
+                cut.into(here, np.ones(pixels.shape, bool) if has_data is None else has_data)
                 covered = here if covered is None else covered & here
+            bright = bright or float(pixels.max(initial=0)) * float(factor) > LARGEST_HALF
         coverage = np.ones(len(ra)) if covered is None else covered.mean(axis=(1, 2))
         columns = {"pixel_scale": [plane.pixel_scale] * len(ra), "coverage": coverage.tolist()}
         if "mask" in planes:
             columns["mask_fraction"] = self._masked(planes["mask"], ra, dec).tolist()
         own = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
+        fits = np.ones(len(ra), bool)
+        if bright:
+            fits = np.array([np.isfinite(image).all() for image in images])
         return [
-            self._answer(tile, image, None if invvar is None else invvar[i], own[i]) for i, image in enumerate(images)
+            self._answer(tile, image, None if invvar is None else invvar[i], own[i], bool(fits[i]))
+            for i, image in enumerate(images)
         ]
 
     def _answer(
-        self, tile: str, image: np.ndarray, invvar: np.ndarray | None, columns: dict[str, float]
+        self, tile: str, image: np.ndarray, invvar: np.ndarray | None, columns: dict[str, float], fits: bool
     ) -> Stamp | Refusal:
         if columns["coverage"] == 0:
             return Refusal("no coverage", state="no_coverage", detail=f"tile {tile} has no data there")
-        if not np.isfinite(to_single(image).sum()):
-            return Refusal("pixels out of range", detail=f"tile {tile}: brighter than 65504 nanomaggies a pixel")
+        if not fits:
+            detail = f"tile {tile}: brighter than {LARGEST_HALF:g} nanomaggies a pixel"
+            return Refusal("pixels out of range", detail=detail)
         return Stamp(image, columns, invvar)
 
     def _nanomaggies(self, plane: Plane) -> np.float32:
@@ -265,14 +276,24 @@ class Bricks:
             return None
         if plane.shape != image.shape:
             raise UnreadableError(f"{plane.name} is {plane.shape}, {image.name} is {image.shape}")
-        return plane.pixels(cut.rows, cut.columns).astype(np.float32, copy=True)
+        return plane.pixels(cut.rows, cut.columns)
 
     def _masked(self, plane: Plane, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
         """(n,) share of each stamp that the mask marks as a defect."""
         cut = Cut(*plane.positions(ra, dec), self.stamp_size, plane.shape)
         defects = np.zeros((len(ra), self.stamp_size, self.stamp_size), bool)
-        cut.into(defects, (plane.pixels(cut.rows, cut.columns) & self.source.mask_bits) != 0)
+        cut.into(defects, (plane.values(cut.rows, cut.columns) & self.source.mask_bits) != 0)
         return np.asarray(defects.mean(axis=(1, 2)))
+
+
+def _with_data(pixels: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:
+    """Which pixels hold data: finite, and with some weight, or not exactly zero; None if all do, which is seen fast."""
+    if weight is not None:
+        has_data = (weight > 0) & np.isfinite(pixels)
+        return None if has_data.all() else has_data
+    if (pixels != 0).all() and np.isfinite(pixels.sum()):
+        return None
+    return np.isfinite(pixels) & (pixels != 0)
 
 
 def _below(root: str, name: str) -> str:

@@ -57,7 +57,7 @@ class Plane:
                 raise UnreadableError(f"{self.name} has no coordinate system: {error}") from None
         return wcs
 
-    @property
+    @cached_property
     def pixel_scale(self) -> float:
         """Arcsec per pixel."""
         return float(np.mean(proj_plane_pixel_scales(self.wcs)) * 3600)
@@ -75,7 +75,11 @@ class Plane:
         return np.asarray(x), np.asarray(y)
 
     def pixels(self, rows: slice, columns: slice) -> np.ndarray:
-        """A rectangle of the image; of a compressed one, only the pieces that it touches are decompressed.
+        """A rectangle of the image as float32, not to be written to; errors as of `values`."""
+        return np.asarray(self.values(rows, columns), np.float32)
+
+    def values(self, rows: slice, columns: slice) -> np.ndarray:
+        """A rectangle as it is; of a compressed image, only the pieces that it touches are decompressed.
 
         Raises
         ------

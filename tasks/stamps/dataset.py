@@ -17,7 +17,7 @@ from tasks.stamps import ledger
 from tasks.stamps.errors import DamagedShardError, IncompletePartError, StampStoreError
 from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, Part
 from tasks.stamps.plain_shard import shard_pixels
-from tasks.stamps.row_groups import read_parquet
+from tasks.stamps.row_groups import column_names, read_parquet
 from tasks.stamps.stamp import STATES, VALID
 from tasks.stamps.storage import Storage, open_storage
 
@@ -80,13 +80,20 @@ class StampDataset:
     @cached_property
     def catalog(self) -> pd.DataFrame:
         """One row per object, in the order of the pixels; the index is the row number."""
-        tables = [self._catalogue(number)[live] for number, live in enumerate(self._live)]
-        catalog = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0].reset_index(drop=True)
-        for name in catalog.columns:
-            if str(name).startswith(TEXT_OR_NONE):
-                values = catalog[name].astype(object)
-                catalog[name] = values.where(values.notna(), None)
-        return catalog
+        return _joined([self._catalogue(number)[live] for number, live in enumerate(self._live)])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Columns of the catalogue."""
+        return list(dict.fromkeys(name for names in self._names for name in names))
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of the catalogue, without reading the others."""
+        tables = []
+        for number, live in enumerate(self._live):
+            here = [name for name in names if name in self._names[number]]
+            tables.append(self._catalogue(number, here or ["object_id"])[live])
+        return _joined(tables)[list(names)]
 
     def column(self, name: str) -> pd.Series:
         """One column of the catalogue, without reading the others."""
@@ -116,6 +123,10 @@ class StampDataset:
         """Rows and labels that were refused, and images that failed, with the reason."""
         tables = [read_parquet(part.storage, QUARANTINE) for part in self._parts]
         return pd.concat(tables, ignore_index=True)
+
+    def has(self, name: str) -> bool:
+        """Whether every part has an array of that name, such as `invvar`."""
+        return all(name in part.layout.objects(0) for part in self._parts)
 
     def __len__(self) -> int:
         """Number of rows, valid or not."""
@@ -198,6 +209,10 @@ class StampDataset:
             live.append(mask)
         return live
 
+    @cached_property
+    def _names(self) -> list[list[str]]:
+        return [column_names(part.storage, CATALOGUE) for part in self._parts]
+
     def _catalogue(self, number: int, columns: list[str] | None = None) -> pd.DataFrame:
         storage = self._parts[number].storage
         try:
@@ -213,6 +228,16 @@ class StampDataset:
                 f"shard {shard.index} of {part.storage.location} is not in the ledger; run ingest again"
             )
         return record
+
+
+def _joined(tables: Sequence[pd.DataFrame]) -> pd.DataFrame:
+    """Tables of parts as one, a missing text being None."""
+    joined = pd.concat(tables, ignore_index=True) if len(tables) > 1 else tables[0].reset_index(drop=True)
+    for name in joined.columns:
+        if str(name).startswith(TEXT_OR_NONE):
+            values = joined[name].astype(object)
+            joined[name] = values.where(values.notna(), None)
+    return joined
 
 
 def unpublish(root: Path | str) -> None:

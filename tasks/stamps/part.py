@@ -19,7 +19,6 @@ from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
 from tasks.stamps.content import TableDigest, row_digest
 from tasks.stamps.errors import IncompletePartError, StampContractError, StampStoreError
-from tasks.stamps.halves import to_single
 from tasks.stamps.layout import StampLayout, describe_group
 from tasks.stamps.plain_shard import shard_buffer, shard_bytes, state_bytes
 from tasks.stamps.row_groups import (
@@ -33,7 +32,7 @@ from tasks.stamps.row_groups import (
     write_row_groups,
 )
 from tasks.stamps.stamp import FAILED, NO_COVERAGE, PENDING, STATES, VALID, Refusal, Stamp
-from tasks.stamps.statistics import merge, sums
+from tasks.stamps.statistics import merge, stamp_sums
 from tasks.stamps.storage import Storage, open_storage
 
 SCHEMA_VERSION = 1
@@ -238,6 +237,8 @@ class Part:
 
     def _write(self, shard: int, rows: pd.DataFrame, answers: Sequence[Stamp | Refusal]) -> ledger.ShardRecord:
         arrays, state, outcomes = self._collect(rows, answers)
+        summed = stamp_sums(arrays["images"][: len(rows)])
+        self._need_finite(rows["object_id"], summed.total)
         self.storage.delete(ledger.record_key(shard))
         keys = self.layout.objects(shard)
         objects = {
@@ -253,7 +254,7 @@ class Part:
             rows=len(rows),
             objects=objects,
             states={name: int(states[code]) for code, name in enumerate(STATES)},
-            statistics=sums(arrays["images"][: len(rows)], state == VALID, self.layout.bands),
+            statistics=summed.by_band(state == VALID, self.layout.bands),
         )
         ledger.write_record(self.storage, record)
         return record
@@ -289,7 +290,9 @@ class Part:
                 f"object {object_id}: stamp is {stamp.image.shape} {stamp.image.dtype}, "
                 f"the store holds {self.layout.stamp_shape} {self.layout.dtype}"
             )
-        if self.layout.units != "rgb" and not np.isfinite(to_single(stamp.image).sum()):
+
+    def _need_finite(self, object_ids: pd.Series, totals: np.ndarray) -> None:
+        for object_id in object_ids[~np.isfinite(totals).all(axis=1)]:
             raise StampContractError(
                 f"object {object_id}: stamp has NaN or infinite pixels; the source must refuse such an image"
             )

@@ -80,6 +80,12 @@ def read_row_group(storage: Storage, key: str, number: int) -> pd.DataFrame:
         return file.read_row_group(number).to_pandas()
 
 
+def column_names(storage: Storage, key: str) -> list[str]:
+    """Columns of a table of a store; raises FileNotFoundError if there is none."""
+    with storage.open(key) as opened, pq.ParquetFile(opened) as file:
+        return list(file.schema_arrow.names)
+
+
 def read_parquet(storage: Storage, key: str, columns: list[str] | None = None) -> pd.DataFrame:
     """A whole table of a store; raises FileNotFoundError if there is none."""
     with storage.open(key) as opened:

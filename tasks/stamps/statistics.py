@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,30 +14,49 @@ BLOCK = 16
 """Stamps looked at together: as much as stays in the processor's cache."""
 
 
-def sums(images: np.ndarray, valid: np.ndarray, bands: Sequence[str]) -> dict[str, dict[str, float]]:
-    """Sums over the pixels of the valid stamps among (n, C, H, W), by band; empty if there are none."""
-    rows = np.flatnonzero(valid)
-    if len(rows) == 0:
-        return {}
-    size = images.shape[2] * images.shape[3]
-    totals = np.zeros((2, len(bands)))
-    lowest, highest = np.full(len(bands), np.inf), np.full(len(bands), -np.inf)
-    for start in range(0, len(rows), BLOCK):
-        block = to_single(images[rows[start : start + BLOCK]]).reshape(-1, len(bands), size)
-        totals[0] += block.sum(axis=2).sum(axis=0, dtype=np.float64)  # a stamp in single precision, all in double
-        totals[1] += np.einsum("ncp,ncp->nc", block, block).sum(axis=0, dtype=np.float64)
-        lowest = np.minimum(lowest, block.min(axis=(0, 2)))
-        highest = np.maximum(highest, block.max(axis=(0, 2)))
-    return {
-        band: {
-            "pixels": float(len(rows) * size),
-            "sum": float(totals[0, channel]),
-            "squares": float(totals[1, channel]),
-            "minimum": float(lowest[channel]),
-            "maximum": float(highest[channel]),
+@dataclass(frozen=True)
+class StampSums:
+    """Sums over the pixels of each of some stamps, (n, C) float64.
+
+    A stamp with pixels that are not finite has a `total` that is not.
+    """
+
+    pixels: int
+    total: np.ndarray
+    squares: np.ndarray
+    minimum: np.ndarray
+    maximum: np.ndarray
+
+    def by_band(self, valid: np.ndarray, bands: Sequence[str]) -> dict[str, dict[str, float]]:
+        """Sums over the valid stamps, by band; empty if there are none."""
+        if not valid.any():
+            return {}
+        return {
+            band: {
+                "pixels": float(valid.sum() * self.pixels),
+                "sum": float(self.total[valid, channel].sum()),
+                "squares": float(self.squares[valid, channel].sum()),
+                "minimum": float(self.minimum[valid, channel].min()),
+                "maximum": float(self.maximum[valid, channel].max()),
+            }
+            for channel, band in enumerate(bands)
         }
-        for channel, band in enumerate(bands)
-    }
+
+
+def stamp_sums(images: np.ndarray) -> StampSums:
+    """Sums of each stamp of (n, C, H, W): pixels in single precision, which a stamp's number of them allows."""
+    count, bands, height, width = images.shape
+    found = [np.empty((count, bands)) for _ in range(4)]
+    for start in range(0, count, BLOCK):
+        part = slice(start, start + BLOCK)
+        block = to_single(images[part]).reshape(-1, bands, height * width)
+        for array, values in zip(
+            found,
+            (block.sum(axis=2), np.einsum("ncp,ncp->nc", block, block), block.min(axis=2), block.max(axis=2)),
+            strict=True,
+        ):
+            array[part] = values
+    return StampSums(height * width, *found)
 
 
 def merge(shards: Iterable[dict[str, Any]], bands: Sequence[str]) -> dict[str, dict[str, float]]:
