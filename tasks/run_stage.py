@@ -65,7 +65,8 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
 
 def _still_there(result: Mapping[str, Any]) -> bool:
     """Whether what a result names has not been deleted since; what is gone is made again."""
-    return all(exists(result[kind]) for kind in ("dataset", "prepared", "model", "catalogue") if kind in result)
+    made = [result[kind] for kind in ("dataset", "prepared", "model", "catalogue") if kind in result]
+    return all(exists(place) for place in [*made, *result.get("parts", ())])
 
 
 @contextmanager
@@ -89,7 +90,7 @@ def _register(context: StageContext, stage: str, key: str, made: Mapping[str, An
     version = register(
         settings, name, made, stage_key=key, run_id=run_id, survey=context.survey.name, dataset_digest=digest
     )
-    stamps = PreparedDataset.open(Path(prepared["prepared"])).dataset
+    stamps = PreparedDataset.open(prepared["prepared"]).dataset
     decision = decide_and_promote(
         settings, name, version, made["evaluation"], dataset_digest=digest, rescore=asker(settings, name, stamps)
     )

@@ -17,6 +17,9 @@ from tasks.stamps.part import QUARANTINE_COLUMNS
 IDENTITY = ("object_id", "ra", "dec", "healpix", "survey", "source", "bands", "pixel_scale", "field", "state", "file")
 OBSERVED = ("psf_size_", "depth_", "ebv", "coverage", "mask_fraction")
 SURVEYS_OWN = ("tractor_",)
+NOT_KEPT = ("version",)
+"""Columns that tell a changed image, by which a newer catalogue is compared; a file's time is no content."""
+
 LABELS = ("label.", "votes.", "value.", "grade.", "mask.")
 
 
@@ -32,7 +35,7 @@ def complete_catalogue(merged: pd.DataFrame, definition: SurveyDefinition) -> tu
     Labels of a simulated source are its own truth, which is known only now. All its other columns
     are called `truth_<name>`. The columns come in the order: identity, observation, labels, truth.
     """
-    catalogue = merged.copy()
+    catalogue = merged.drop(columns=[name for name in NOT_KEPT if name in merged])
     masks: set[Any] = set()
     refused = [pd.DataFrame(columns=list(QUARANTINE_COLUMNS))]
     for table in definition.labels:

@@ -107,7 +107,7 @@ class CutoutService:
         """
         for cutout in self._witnesses(answered):
             try:
-                self.ask(service, cutout, self.source.attempts)
+                self.ask(service, cutout, -(-self.source.attempts // 2))
                 return
             except NoAnswerError as error:
                 last = error

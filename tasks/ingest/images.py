@@ -56,11 +56,12 @@ class ImageFolder:
                 f"or set {SKY_VARIABLE} to where the images are"
             )
         for cells in self.table.batches():
-            yield Batch(self.table.rows(cells).assign(file=self._files(cells)), cells)
+            files = self._files(cells)
+            yield Batch(self.table.rows(cells).assign(file=files, version=files.map(self._listing)), cells)
 
     def files(self) -> set[str]:
         """Names of all files in the folder, relative to it."""
-        return self._listing
+        return set(self._listing)
 
     def fingerprint(self) -> dict[str, str]:
         """See StampSource: the table's content, and names, sizes and times of the images."""
@@ -72,12 +73,14 @@ class ImageFolder:
         return {self.source.catalogue: table_digest(self.table.place), self.source.folder: listing_digest(self.folder)}
 
     @cached_property
-    def _listing(self) -> set[str]:
-        return {
-            (Path(folder) / name).relative_to(self.folder).as_posix()
-            for folder, _, names in os.walk(self.folder)
-            for name in names
-        }
+    def _listing(self) -> dict[str, str]:
+        """Name of each file, relative to the folder, to its size and time: another image has others."""
+        found = {}
+        for folder, _, names in os.walk(self.folder):
+            for path in (Path(folder) / name for name in names):
+                state = path.stat()
+                found[path.relative_to(self.folder).as_posix()] = f"{state.st_size} {state.st_mtime_ns}"
+        return found
 
     def read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
         """A stamp, or the reason why there is none, for each row."""

@@ -6,6 +6,7 @@ import errno
 import shutil
 from collections.abc import Sequence
 from functools import partial
+from importlib.metadata import version as version_of
 from typing import Any
 
 import numpy as np
@@ -17,17 +18,25 @@ from infra.remote import join
 from infra.settings import Settings
 from infra.stage_folder import canonical_digest
 from tasks.ingest.catalogue import complete_catalogue, rows_of_source
+from tasks.ingest.delta import compare, find_base
 from tasks.ingest.labels import pack_mask
-from tasks.ingest.plan import make_plan
+from tasks.ingest.plan import Plan, make_plan
 from tasks.ingest.sources import fingerprint, open_source
 from tasks.ingest.survey import SurveyDefinition
+from tasks.ingest.version import VERSION, Version
 from tasks.stage import StageContext
 from tasks.stamps.dataset import StampDataset, publish, unpublish
+from tasks.stamps.errors import IncompletePartError
 from tasks.stamps.layout import StampLayout
-from tasks.stamps.part import QUARANTINE, Part
-from tasks.stamps.stamp import Refusal, Stamp
+from tasks.stamps.part import QUARANTINE, REFUSED, Part
+from tasks.stamps.row_groups import Pieces, to_parquet
+from tasks.stamps.stamp import VALID, Refusal, Stamp
+from tasks.stamps.storage import open_storage
 
-FIRST_PART = "parts/0000"
+OWN_PART = "parts/0000"
+
+WHOLE_FILES = ("stein", "galaxy10", "multimodal_universe")
+"""Kinds of source whose objects are the rows of their files: other files are another dataset, not a newer catalogue."""
 
 READ_TOGETHER = ("bricks", "galaxy10", "multimodal_universe")
 """Kinds of source whose stamps cost less to read many at a time."""
@@ -40,14 +49,16 @@ def ingest(context: StageContext) -> dict[str, Any]:
     """Read every object of the survey's sources into the stamp store.
 
     Shards that an earlier run loaded are not loaded again. Killed at any moment and started again, it
-    ends with the same digest as an undisturbed run, with any number of workers.
+    ends with the same digest as an undisturbed run, with any number of workers. Of a newer catalogue only what is
+    new or changed is read; what is gone is retired, and the older dataset stays as it is.
 
     Returns
     -------
     dict
-        `dataset` (folder), `digest`, `objects` (named by the sources), `accepted` (valid stamps), `refused`
-        (reason to number: refused rows, failed images and places without coverage), `labels_refused`
-        (reason to number), `quarantine` (Parquet file with each of them).
+        `dataset` (path or URL), `digest`, `parts` (where they are), `objects` (named by the sources), `accepted`
+        (valid stamps), `refused` (reason to number: refused rows, failed images and places without coverage),
+        `labels_refused` (reason to number), `quarantine` (Parquet file with each of them); after an older catalogue
+        also `delta` (see `Version.counts`).
 
     Raises
     ------
@@ -56,25 +67,38 @@ def ingest(context: StageContext) -> dict[str, Any]:
     """
     root = context.store("dataset")
     try:
-        part = _open_part(context, root)
-        _load(context, part)
-        _need_stamps(part)
-        proof = part.finalise(partial(complete_catalogue, definition=context.survey))
-        manifest = publish(root, [FIRST_PART])
+        version = _open_version(context, root)
+        parts = list(version.carried)
+        if version.rows:
+            part = Part.open(join(root, OWN_PART))
+            _load(context, part)
+            _need_stamps(part, version)
+            part.finalise(partial(complete_catalogue, definition=context.survey))
+            parts.append(OWN_PART)
+        manifest = publish(root, parts, version.tombstones, family=_family(context))
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise _disk_full(root) from error
-    quarantine = StampDataset.open(root).quarantine
+    dataset = StampDataset.open(root)
+    try:
+        version.check(dataset)
+    except IncompletePartError:
+        unpublish(root)
+        raise
+    quarantine = dataset.quarantine
+    dataset.storage.write(QUARANTINE, to_parquet(quarantine))
     kinds = quarantine["kind"]
     return {
         "dataset": root,
         "digest": manifest["digest"],
-        "objects": proof["input"],
-        "accepted": proof["states"]["valid"],
+        "parts": dataset.part_locations,
+        "objects": version.counts["input"],
+        "accepted": int((dataset.states == VALID).sum()),
         "refused": _count(quarantine.loc[kinds == "object", "reason"]),
         "labels_refused": _count(quarantine.loc[kinds == "label", "reason"]),
-        "quarantine": join(root, f"{FIRST_PART}/{QUARANTINE}"),
+        "quarantine": join(root, QUARANTINE),
+        **({"delta": dict(version.counts)} if version.carried else {}),
     }
 
 
@@ -85,27 +109,46 @@ def load_run(run: tuple[int, ...], root: str, definition: SurveyDefinition, sett
     return run
 
 
-def _open_part(context: StageContext, root: str) -> Part:
-    """The part of an earlier start, if it was planned from the same tables, else a new one."""
-    identity = canonical_digest(
-        {
-            "survey": context.survey.model_dump(mode="json"),
-            "tables": fingerprint(context.survey, context.settings),
-            "shard_stamps": context.profile.ingest.shard_stamps,
-            "chunk_stamps": context.profile.ingest.chunk_stamps,
-        }
-    )
-    place = join(root, FIRST_PART)
-    if Part.exists(place):
-        part = Part.open(place)
-        if part.identity == identity:
-            return part
+def _open_version(context: StageContext, root: str) -> Version:
+    """The version that an earlier start planned from the same tables, else a new plan.
+
+    Where an older catalogue of the same survey was ingested before, only the difference is planned.
+    """
+    storage = open_storage(root)
+    identity = canonical_digest({"family": _family(context), "tables": fingerprint(context.survey, context.settings)})
+    version = Version.read(storage)
+    if version is not None and version.identity == identity:
+        return version
+    if version is not None:
         context.progress(0, 1, "the tables have changed since the last start: planning anew")
+        storage.delete(VERSION)
         unpublish(root)
     scratch = context.folder / "plan"
     plan = make_plan(context.survey, context.settings, scratch)
+    base = find_base(context.folder, _family(context))
+    delta = None if base is None else compare(base, plan.rows)
+    if delta is None:
+        version = Version.whole(identity, plan.counts)
+        _create_part(context, root, plan, plan.rows, plan.refused, plan.counts)
+        storage.delete(REFUSED)
+    else:
+        version = Version.after(delta, identity, plan.counts["refused"], root)
+        note = ", ".join(f"{version.counts[name]} {name}" for name in ("kept", "new", "changed", "retired"))
+        context.progress(0, 1, f"a newer catalogue of {delta.base.root}: {note}")
+        if version.rows:
+            counts = {"input": version.rows, "refused": 0}
+            _create_part(context, root, plan, delta.rows, plan.refused.iloc[:0], counts)
+        storage.write(REFUSED, to_parquet(plan.refused))
+    version.write(storage)
+    shutil.rmtree(scratch, ignore_errors=True)
+    return version
+
+
+def _create_part(
+    context: StageContext, root: str, plan: Plan, rows: Pieces, refused: pd.DataFrame, counts: dict[str, int]
+) -> None:
     layout = StampLayout(
-        rows=plan.count,
+        rows=counts["input"] - counts["refused"],
         bands=tuple(context.survey.bands),
         stamp_size=context.survey.stamp_size,
         units=context.survey.units,
@@ -114,9 +157,25 @@ def _open_part(context: StageContext, root: str) -> Part:
         invvar=context.survey.invvar,
     )
     attributes = {"definition": context.survey.model_dump(mode="json")}
-    part = Part.create(place, layout, plan.rows, plan.refused, plan.counts, attributes, identity, plan.source_columns)
-    shutil.rmtree(scratch, ignore_errors=True)
-    return part
+    Part.create(join(root, OWN_PART), layout, rows, refused, counts, attributes, "", plan.source_columns)
+
+
+def _family(context: StageContext) -> str:
+    """Digest of what two versions of one dataset have in common: all but the catalogues."""
+    files = {
+        source.name: open_source(source, context.survey, context.settings).fingerprint()
+        for source in context.survey.sources
+        if source.kind in WHOLE_FILES
+    }
+    return canonical_digest(
+        {
+            "code": version_of("galaxy-lvm"),
+            "survey": context.survey.model_dump(mode="json"),
+            "files": files,
+            "shard_stamps": context.profile.ingest.shard_stamps,
+            "chunk_stamps": context.profile.ingest.chunk_stamps,
+        }
+    )
 
 
 def _load(context: StageContext, part: Part) -> None:
@@ -133,10 +192,11 @@ def _load(context: StageContext, part: Part) -> None:
             context.progress(done, total, f"shard {run[-1]}")
 
 
-def _need_stamps(part: Part) -> None:
-    """Refuse a part without a single stamp, and remove it: most often a path or address is wrong, and no object."""
+def _need_stamps(part: Part, version: Version) -> None:
+    """Refuse a dataset without a single stamp, and forget it: most often a path or address is wrong, and no object."""
     states, reasons = part.outcomes()
-    if states["valid"] == 0:
+    if states["valid"] == 0 and not version.carried:
+        open_storage(part.storage.location, "..", "..").delete(VERSION)
         part.storage.delete_tree()
         raise GalaxyError(
             f"none of {part.layout.rows} objects has a stamp: {'; '.join(reasons)}. Correct the survey definition, or "
@@ -191,7 +251,7 @@ def _count(reasons: pd.Series) -> dict[str, int]:
 
 
 def _disk_full(root: str) -> GalaxyError:
-    part = join(root, FIRST_PART)
+    part = join(root, OWN_PART)
     kept, total = 0, 0
     if Part.exists(part):
         opened = Part.open(part)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -15,7 +15,7 @@ import pandas as pd
 from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
 from tasks.stamps.errors import DamagedShardError, IncompletePartError, StampStoreError
-from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, Part
+from tasks.stamps.part import CATALOGUE, PROOF, QUARANTINE, REFUSED, Part
 from tasks.stamps.plain_shard import shard_pixels
 from tasks.stamps.row_groups import column_names, read_parquet
 from tasks.stamps.stamp import STATES, VALID
@@ -77,6 +77,27 @@ class StampDataset:
         """Path or URL of the dataset."""
         return self.storage.location
 
+    @property
+    def family(self) -> str:
+        """Digest of what this dataset has in common with newer and older ones of the same survey; empty if none."""
+        return str(self._manifest.get("family", ""))
+
+    @property
+    def tombstones(self) -> list[dict[str, Any]]:
+        """Objects that were removed, and from how many first parts."""
+        return list(self._manifest["tombstones"])
+
+    @property
+    def part_locations(self) -> list[str]:
+        """Path or URL of each part."""
+        return [part.storage.location for part in self._parts]
+
+    def planned(self) -> Iterator[pd.DataFrame]:
+        """The live rows as they were planned, shard by shard."""
+        for part, live in zip(self._parts, self._live, strict=True):
+            for index in range(part.layout.shards):
+                yield part.plan(index)[live[part.layout.span(index)]]
+
     @cached_property
     def catalog(self) -> pd.DataFrame:
         """One row per object, in the order of the pixels; the index is the row number."""
@@ -122,7 +143,12 @@ class StampDataset:
     def quarantine(self) -> pd.DataFrame:
         """Rows and labels that were refused, and images that failed, with the reason."""
         tables = [read_parquet(part.storage, QUARANTINE) for part in self._parts]
-        return pd.concat(tables, ignore_index=True)
+        if self.storage.read(REFUSED) is not None:  # of the newest catalogue; what older ones refused counts no longer
+            for number, part in enumerate(self._parts):
+                found = tables[number].iloc[len(read_parquet(part.storage, REFUSED)) :]
+                tables[number] = found[~found["object_id"].isin(self._removed_from(number))]
+            tables.insert(0, read_parquet(self.storage, REFUSED))
+        return pd.concat([table.astype(object) for table in tables], ignore_index=True)
 
     def has(self, name: str) -> bool:
         """Whether every part has an array of that name, such as `invvar`."""
@@ -199,10 +225,9 @@ class StampDataset:
 
     @cached_property
     def _live(self) -> list[np.ndarray]:
-        removed = self._manifest["tombstones"]
         live = []
         for number, part in enumerate(self._parts):
-            gone = [stone["object_id"] for stone in removed if number < stone["parts"]]
+            gone = self._removed_from(number)
             mask = np.ones(part.layout.rows, bool)
             if gone:
                 mask = ~self._catalogue(number, ["object_id"])["object_id"].isin(gone).to_numpy()
@@ -212,6 +237,10 @@ class StampDataset:
     @cached_property
     def _names(self) -> list[list[str]]:
         return [column_names(part.storage, CATALOGUE) for part in self._parts]
+
+    def _removed_from(self, number: int) -> list[str]:
+        """Ids that do not count any more in a part."""
+        return [stone["object_id"] for stone in self._manifest["tombstones"] if number < stone["parts"]]
 
     def _catalogue(self, number: int, columns: list[str] | None = None) -> pd.DataFrame:
         storage = self._parts[number].storage
@@ -245,15 +274,19 @@ def unpublish(root: Path | str) -> None:
     open_storage(root).delete(MANIFEST)
 
 
-def publish(root: Path | str, parts: Sequence[str], tombstones: Sequence[dict[str, Any]] = ()) -> dict[str, Any]:
+def publish(
+    root: Path | str, parts: Sequence[str], tombstones: Sequence[Mapping[str, Any]] = (), family: str = ""
+) -> dict[str, Any]:
     """Write `dataset.json`: the finalised parts in order, and what was removed from them.
 
     Parameters
     ----------
     parts
-        Paths of the parts, relative to `root`.
+        Paths of the parts, relative to `root`, or below `..` to those of an older dataset.
     tombstones
         `object_id`, and `parts`: it is removed from so many first parts.
+    family
+        See `StampDataset.family`.
 
     Raises
     ------
@@ -284,6 +317,7 @@ def publish(root: Path | str, parts: Sequence[str], tombstones: Sequence[dict[st
         "stamp_size": stamp_size,
         "parts": entries,
         "tombstones": removed,
+        "family": family,
         "digest": canonical_digest({"parts": [entry["digest"] for entry in entries], "tombstones": removed}),
     }
     ids = StampDataset(storage, manifest).column("object_id") if len(parts) > 1 else pd.Series(dtype=object)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import mmap
 import os
+import posixpath
 import shutil
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
@@ -145,13 +146,24 @@ class LocalStorage(Storage):
 
 
 def open_storage(location: Path | str, *more: str) -> Storage:
-    """The storage at a path or URL, or below it."""
-    place = "/".join([str(location).rstrip("/") or "/", *more])
+    """The storage at a path or URL, or below it, or with `..` beside it."""
+    place = _normal("/".join([str(location).rstrip("/") or "/", *more]))
     if is_url(place):
         from tasks.stamps.object_storage import ObjectStorage  # its libraries are slow to import
 
         return ObjectStorage(place)
     return LocalStorage(place)
+
+
+def relative(location: str, root: str) -> str:
+    """The path from `root` to another place in the same storage, so that both can be moved together."""
+    return posixpath.relpath(*(place.partition("://")[2] or place for place in (location, root)))
+
+
+def _normal(place: str) -> str:
+    """A path or URL without `..`."""
+    protocol, mark, path = place.partition("://")
+    return f"{protocol}{mark}{posixpath.normpath(path)}" if mark else posixpath.normpath(place)
 
 
 def _unfinished(root: Path) -> Iterator[Path]:
