@@ -86,7 +86,12 @@ def _ingest(result: Mapping[str, Any]) -> list[tuple[str, str]]:
 def _preprocess(result: Mapping[str, Any]) -> list[tuple[str, str]]:
     splits = ", ".join(f"{count} {split}" for split, count in result["splits"].items())
     flags = ", ".join(f"{count} {flag}" for flag, count in result["flags"].items() if count)
-    return [("splits", splits), ("flags", flags or "none"), ("prepared", result["prepared"])]
+    return [
+        ("splits", splits),
+        ("flags", flags or "none"),
+        ("prepared", result["prepared"]),
+        ("  report", result["report"]),
+    ]
 
 
 def _model(result: Mapping[str, Any]) -> list[tuple[str, str]]:

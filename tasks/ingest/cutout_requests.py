@@ -8,8 +8,6 @@ import threading
 import time
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
-from datetime import UTC, datetime
-from email.utils import parsedate_to_datetime
 from functools import lru_cache
 from typing import Any, Self, TypeVar
 from urllib.parse import urlsplit, urlunsplit
@@ -18,21 +16,13 @@ import requests
 from requests.adapters import HTTPAdapter
 
 from infra.remote import FIRST_WAIT, GarbledError
+from tasks.ingest.cutout_pace import Pace, retry_after
 from tasks.stamps.stamp import Refusal
 
 Result = TypeVar("Result")
 
-LONGEST_WAIT = 120.0
-"""Seconds. A service that wants to be left alone for longer is asked again after this, and at last given up."""
-
 CONNECT_SECONDS, READ_SECONDS, WHOLE_SECONDS = 10, 60, 180
 """Limits of one request: until it is connected, between two pieces of the answer, and until the end of the answer."""
-
-FIRST_INTERVAL, LONGEST_INTERVAL = 0.05, 0.5
-"""Seconds between requests of a process after the first "too many requests", and after many."""
-
-RECOVERY = 0.85
-"""Factor of that interval for each good answer; "too many requests" double it."""
 
 TOO_MANY = 429
 AGENT = "galaxy-lvm"
@@ -172,77 +162,27 @@ class CutoutRequests:
         with self._session.get(
             f"{self._url}/{page}", params=parameters, timeout=(CONNECT_SECONDS, READ_SECONDS), stream=True
         ) as response:
+            failure = None
+            if response.status_code != requests.codes.ok:  # it is read all the same: the connection can be used again
+                trouble = f"HTTP {response.status_code} {response.reason or ''}".strip()
+                wait = retry_after(response.headers.get("Retry-After"))
+                failure = RequestFailedError(trouble, response.status_code, wait)
             pieces, length, end = [], 0, time.monotonic() + WHOLE_SECONDS
-            for piece in response.iter_content(1 << 14):
+            for piece in response.iter_content(1 << 12):
                 pieces.append(piece)
                 length += len(piece)
                 if length > self._largest:
-                    raise RequestFailedError(f"the answer is longer than {self._largest} bytes")
+                    raise failure or RequestFailedError(f"the answer is longer than {self._largest} bytes")
                 if time.monotonic() > end:
-                    raise RequestFailedError(f"the answer was not complete after {WHOLE_SECONDS} s")
-            if response.status_code != requests.codes.ok:  # read all the same: the connection can be used again
-                wait = retry_after(response.headers.get("Retry-After"))
-                raise RequestFailedError(
-                    f"HTTP {response.status_code} {response.reason or ''}".strip(), response.status_code, wait
-                )
+                    raise failure or RequestFailedError(f"the answer was not complete after {WHOLE_SECONDS} s")
+            if failure:
+                raise failure
         self._pace.speed_up()
         return b"".join(pieces)
 
     def _sleep(self, seconds: float) -> None:
         if self._stopped.wait(seconds):
             raise StoppedError
-
-
-class Pace:
-    """When the next request may go: at once, until the service asks for less; then all threads slow down together."""
-
-    def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._interval = 0.0
-        self._next = self._slowed = -float("inf")
-        self.answered = 0
-        """Good answers so far."""
-
-    def wait(self) -> float:
-        """Seconds to wait before asking again; 0 is leave to go now."""
-        with self._lock:
-            now = time.monotonic()
-            if now < self._next:
-                return self._next - now
-            self._next = now + self._interval
-            return 0.0
-
-    def slow_down(self, asked: float, seconds: float) -> None:
-        """Let nobody ask for some seconds, or double the interval if none are given; for a request of time `asked`."""
-        with self._lock:
-            now = time.monotonic()
-            if not seconds and asked > self._slowed:  # what was asked before says nothing of the new interval
-                self._interval = min(max(2 * self._interval, FIRST_INTERVAL), LONGEST_INTERVAL)
-                self._slowed = now
-            self._next = max(self._next, now + max(seconds, self._interval))
-
-    def speed_up(self) -> None:
-        """Count a good answer, and shorten the interval a little."""
-        with self._lock:
-            self.answered += 1
-            self._interval *= RECOVERY
-            if self._interval < FIRST_INTERVAL / 4:
-                self._interval = 0.0
-
-
-def retry_after(header: str | None) -> float:
-    """Seconds that a Retry-After header asks for, as a number or as a date; at most LONGEST_WAIT, 0 without sense."""
-    text = (header or "").strip()
-    try:
-        if text[:1].isdecimal():
-            seconds = float(text)
-        else:
-            moment = parsedate_to_datetime(text)
-            moment = moment if moment.tzinfo else moment.replace(tzinfo=UTC)
-            seconds = (moment - datetime.now(UTC)).total_seconds()
-    except ValueError:
-        return 0.0
-    return min(max(seconds, 0.0), LONGEST_WAIT)
 
 
 def public(url: str) -> str:

@@ -191,16 +191,15 @@ def check_content(content: bytes, name: str) -> None:
         raise GarbledError(f"{name} is no FITS file, it begins with {content[:20]!r}")
     try:
         content = plain(content)
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", AstropyUserWarning)
-            with fits.open(io.BytesIO(content), disable_image_compression=True) as file:
-                for unit in file:
-                    place = unit.fileinfo()
-                    data = content[place["datLoc"] : place["datLoc"] + place["datSpan"]]
-                    if len(data) != place["datSpan"]:
-                        raise GarbledError(f"{name} is cut short")
-                    if "DATASUM" in unit.header and int(unit.header["DATASUM"]) != data_sum(data):
-                        raise GarbledError(f"{name} has other data than its checksum says")
+        # no catch_warnings here: this runs in several threads, and what it changes is everybody's
+        with fits.open(io.BytesIO(content), disable_image_compression=True) as file:
+            for unit in file:
+                place = unit.fileinfo()
+                data = content[place["datLoc"] : place["datLoc"] + place["datSpan"]]
+                if len(data) != place["datSpan"]:
+                    raise GarbledError(f"{name} is cut short")
+                if "DATASUM" in unit.header and int(unit.header["DATASUM"]) != data_sum(data):
+                    raise GarbledError(f"{name} has other data than its checksum says")
     except (OSError, EOFError, ValueError, TypeError, KeyError, IndexError, zlib.error, fits.VerifyError) as error:
         raise GarbledError(f"{name}: {error}") from error
     except AstropyUserWarning as error:

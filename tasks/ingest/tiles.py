@@ -112,7 +112,7 @@ class TileTable:
                 if name.startswith("depth_"):
                     values = (SIGMAS / 10 ** ((ZERO_POINT - values) / 2.5)) ** 2
                 found[name] = np.where(known, values, np.nan)
-        return pd.DataFrame(found)
+        return pd.DataFrame(found, index=pd.RangeIndex(len(rows)))
 
 
 def _axes(ra: np.ndarray, dec: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

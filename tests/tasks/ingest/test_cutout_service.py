@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
@@ -23,19 +23,19 @@ from distributed import Client, LocalCluster
 from PIL import Image
 
 from infra.errors import GalaxyError
-from infra.profile import ClusterSettings, IngestSettings, Profile
 from infra.settings import Settings
-from tasks.ingest import cutout_requests
+from tasks.ingest import cutout_pace, cutout_requests
 from tasks.ingest.cutout_answers import Cutout, flux_stamp_of, picture_stamp_of
-from tasks.ingest.cutout_requests import Pace, public, retry_after
+from tasks.ingest.cutout_pace import FIRST_INTERVAL, LONGEST_WAIT, Pace, retry_after
+from tasks.ingest.cutout_requests import public
 from tasks.ingest.cutout_service import SILENCE, CutoutService
 from tasks.ingest.ingest import ingest
-from tasks.ingest.survey import SurveyDefinition, load_survey
-from tasks.stage import StageContext
+from tasks.ingest.survey import load_survey
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.stamp import Refusal, Stamp
 from tests.doubles.cutout_server import CutoutServer
 from tests.doubles.cutout_sky import RealSky, SimulatedSky, to_fits
+from tests.doubles.position_list import PositionList
 
 COUNT, SIZE, SCALE = 24, 32, 0.262
 SOUTH = 1.0
@@ -48,53 +48,6 @@ def made_up_positions() -> np.ndarray:
 
 
 POSITIONS = made_up_positions()
-
-
-class PositionList:
-    """A catalogue of positions, its survey definition, and the context of an ingest stage over it."""
-
-    def __init__(self, root: Path, url: str) -> None:
-        self.root = root
-        self.table = pd.DataFrame(
-            {"name": [f"g{i:03d}" for i in range(COUNT)], "RA": POSITIONS[:, 0], "DEC": POSITIONS[:, 1]}
-        )
-        self.source: dict[str, Any] = {
-            "kind": "legacy_surveys",
-            "name": "positions",
-            "catalogue": str(root / "positions.csv"),
-            "columns": {"object_id": "name", "ra": "RA", "dec": "DEC"},
-            "url": url,
-        }
-        self.survey: dict[str, Any] = {"units": "nanomaggy", "bands": ["g", "r", "z"], "stamp_size": SIZE}
-        self.on_progress: Callable[[str], None] = lambda note: None
-
-    def definition(self) -> SurveyDefinition:
-        """The survey as it stands."""
-        return SurveyDefinition.model_validate({"name": "listed", "sources": [self.source], **self.survey})
-
-    def context(self) -> StageContext:
-        """Write the table and describe the stage, in this process."""
-        self.table.to_csv(self.root / "positions.csv", index=False)
-        cluster = ClusterSettings(kind="inline")
-        return StageContext(
-            survey=self.definition(),
-            profile=Profile(name="small", cluster=cluster, ingest=IngestSettings(shard_stamps=16, chunk_stamps=4)),
-            settings=Settings(home=self.root, sky=self.root, mlflow_uri="unused"),
-            folder=self.root / "stage",
-            upstream={},
-            progress=lambda done, total, note="": self.on_progress(note),
-            record=lambda step, metrics: None,
-        )
-
-    def service(self) -> CutoutService:
-        """The source alone."""
-        context = self.context()
-        return CutoutService(context.survey.sources[0], context.survey, context.settings)
-
-    def read(self, count: int = COUNT) -> list[Stamp | Refusal]:
-        """What the source says of the first objects."""
-        service = self.service()
-        return service.read(service.rows().iloc[:count])
 
 
 @pytest.fixture(scope="module")
@@ -111,20 +64,20 @@ def server(sky: SimulatedSky) -> Iterator[CutoutServer]:
 @pytest.fixture(autouse=True)
 def haste(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(cutout_requests, "FIRST_WAIT", 0.01)
-    monkeypatch.setattr(cutout_requests, "LONGEST_INTERVAL", 0.2)
+    monkeypatch.setattr(cutout_pace, "LONGEST_INTERVAL", 0.2)
     monkeypatch.setenv("NO_PROXY", "127.0.0.1")
 
 
 @pytest.fixture
 def listed(tmp_path: Path, server: CutoutServer) -> PositionList:
-    return PositionList(tmp_path, server.url)
+    return PositionList(tmp_path, server.url, POSITIONS)
 
 
 @pytest.fixture(scope="module")
 def undisturbed(sky: SimulatedSky, tmp_path_factory: pytest.TempPathFactory) -> str:
     """The digest of an ingest at a service without a fault."""
     with CutoutServer(sky) as running:
-        result = ingest(PositionList(tmp_path_factory.mktemp("undisturbed"), running.url).context())
+        result = ingest(PositionList(tmp_path_factory.mktemp("undisturbed"), running.url, POSITIONS).context())
     assert (result["objects"], result["accepted"], result["refused"]) == (COUNT, COUNT, {})
     return str(result["digest"])
 
@@ -154,7 +107,7 @@ def test_north_is_the_last_row_of_fluxes_and_the_first_of_pictures_and_east_is_l
     ra, dec = POSITIONS[0]
     beside = [ra + 8 * SCALE / 3600 / np.cos(np.radians(dec)), dec + 6 * SCALE / 3600]
     with CutoutServer(SimulatedSky(np.array([beside]))) as server:
-        listed = PositionList(tmp_path, server.url)
+        listed = PositionList(tmp_path, server.url, POSITIONS)
         fluxes = listed.read(1)[0]
         listed.survey |= {"units": "rgb", "bands": ["R", "G", "B"]}
         picture = listed.read(1)[0]
@@ -170,7 +123,7 @@ def test_real_cubes_and_pictures_come_as_they_are(tmp_path: Path) -> None:
     pictures = pd.read_csv(folder / "stripe82/catalog.csv").iloc[:3]
     name = "astroclip_test_image.fits.gz"
     with CutoutServer(RealSky(folder)) as server:
-        listed = PositionList(tmp_path, server.url)
+        listed = PositionList(tmp_path, server.url, POSITIONS)
         listed.table = pd.DataFrame({"name": ["a"], "RA": index.loc[[name], "ra"], "DEC": index.loc[[name], "dec"]})
         stamp = listed.read()[0]
         listed.survey |= {"units": "rgb", "bands": ["R", "G", "B"]}
@@ -230,7 +183,7 @@ def test_retry_after_of_any_form_is_seconds_within_reason() -> None:
     soon = datetime.now(UTC) + timedelta(seconds=30)
     assert retry_after("7") == 7
     assert retry_after(format_datetime(soon, usegmt=True)) == pytest.approx(30, abs=2)
-    assert retry_after("86400") == cutout_requests.LONGEST_WAIT
+    assert retry_after("86400") == LONGEST_WAIT
     for nonsense in (None, "", "-3", "soon", "Fri, 31 Dec 1999 23:59:59 GMT"):
         assert retry_after(nonsense) == 0
 
@@ -240,11 +193,11 @@ def test_all_threads_slow_down_together_and_recover() -> None:
     assert [pace.wait() for _ in range(3)] == [0, 0, 0]
     asked = time.monotonic()
     pace.slow_down(asked, 0)
-    assert 0 < pace.wait() <= cutout_requests.FIRST_INTERVAL
+    assert 0 < pace.wait() <= FIRST_INTERVAL
     pace.slow_down(asked, 0)  # it was under way already
-    assert 0 < pace.wait() <= cutout_requests.FIRST_INTERVAL
+    assert 0 < pace.wait() <= FIRST_INTERVAL
     pace.slow_down(asked + 2, 0)
-    assert cutout_requests.FIRST_INTERVAL < pace.wait() <= 2 * cutout_requests.FIRST_INTERVAL
+    assert FIRST_INTERVAL < pace.wait() <= 2 * FIRST_INTERVAL
     pace.slow_down(asked, 30)
     assert 29 < pace.wait() <= 30
     for _ in range(50):
@@ -442,7 +395,7 @@ def test_the_double_runs_on_its_own_and_is_told_over_http(tmp_path: Path) -> Non
         root = url.removesuffix("/viewer")
         fault = json.dumps({"kind": "500", "times": 1}).encode()
         urllib.request.urlopen(urllib.request.Request(f"{root}/faults", fault)).read()
-        assert all(isinstance(answer, Stamp) for answer in PositionList(tmp_path, url).read(4))
+        assert all(isinstance(answer, Stamp) for answer in PositionList(tmp_path, url, POSITIONS).read(4))
         log = json.load(urllib.request.urlopen(f"{root}/log"))
         assert (log["statuses"], log["highest_concurrency"]) == ({"500": 4, "200": 8}, 4)
     finally:

@@ -24,6 +24,7 @@ from tasks.stamps.sky_order import sort_by_sky
 from tasks.stamps.stamp import Refusal, Stamp
 
 SIDE = 152
+INLINE = ClusterSettings(kind="inline")
 
 
 class Scene:
@@ -70,16 +71,34 @@ class Scene:
 
 
 class Sky:
-    """A store of small stamps at chosen places, and the context of a preprocess stage over it."""
+    """A store of small stamps at chosen places, and the context of a preprocess stage over it.
 
-    def __init__(self, root: Path, rows: pd.DataFrame, images: np.ndarray, broken: tuple[str, ...] = ()) -> None:
+    `told` are further columns that are known when a stamp is cut, and `invvar` the inverse variances, row for row.
+    """
+
+    def __init__(
+        self,
+        root: Path,
+        rows: pd.DataFrame,
+        images: np.ndarray,
+        broken: tuple[str, ...] = (),
+        told: pd.DataFrame | None = None,
+        invvar: np.ndarray | None = None,
+    ) -> None:
         self.root, self.notes = root, list[str]()
-        self._images = dict(zip(rows["object_id"], images, strict=True))
+        told = pd.DataFrame(index=range(len(rows))) if told is None else told
+        weights = [None] * len(rows) if invvar is None else list(invvar)
+        stamps = zip(rows["object_id"], images, told.to_dict("records"), weights, strict=True)
+        self._stamps = {
+            name: Stamp(image.astype(np.float16), {"pixel_scale": 0.262, **more}, weight)
+            for name, image, more, weight in stamps
+        }
         self._broken = broken
         plan = sort_by_sky(rows).assign(source="sky", survey="tiny", bands="grz")
         if "field" not in plan:
             plan["field"] = None
-        layout = StampLayout(len(plan), ("g", "r", "z"), images.shape[-1], "nanomaggy", 16, 4)
+        bands, size = ("g", "r", "z"), images.shape[-1]
+        layout = StampLayout(len(plan), bands, size, "nanomaggy", 16, 4, invvar=invvar is not None)
         nothing = pd.DataFrame(columns=list(QUARANTINE_COLUMNS))
         counts = {"input": len(plan), "refused": 0}
         part = Part.create(root / "parts/0000", layout, one_piece(plan), nothing, counts, {}, "identity")
@@ -90,15 +109,10 @@ class Sky:
         self.dataset = StampDataset.open(root)
 
     def _read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
-        return [
-            Refusal("broken")
-            if name in self._broken
-            else Stamp(self._images[name].astype(np.float16), {"pixel_scale": 0.262})
-            for name in rows["object_id"]
-        ]
+        return [Refusal("broken") if name in self._broken else self._stamps[name] for name in rows["object_id"]]
 
-    def context(self, folder: Path, workers: int = 0, **quality: Any) -> StageContext:
-        """The stage over this store; 0 workers means in this process."""
+    def context(self, folder: Path, cluster: ClusterSettings = INLINE, store: str = "", **quality: Any) -> StageContext:
+        """The stage over this store."""
         definition = {
             "name": "tiny",
             "units": "nanomaggy",
@@ -109,14 +123,10 @@ class Sky:
         }
         return StageContext(
             survey=SurveyDefinition.model_validate(definition),
-            profile=Profile(
-                name="tiny",
-                cluster=ClusterSettings(kind="local" if workers else "inline", workers=workers or 1),
-                preprocess=PreprocessSettings(),
-            ),
-            settings=Settings(home=self.root, sky=self.root / "none", mlflow_uri="unused"),
+            profile=Profile(name="tiny", cluster=cluster, preprocess=PreprocessSettings()),
+            settings=Settings(home=self.root, sky=self.root / "none", store=store, mlflow_uri="unused"),
             folder=folder,
-            upstream={"ingest": {"dataset": str(self.root)}},
+            upstream={"ingest": {"dataset": str(self.root), "objects": len(self.dataset)}},
             progress=lambda done, total, note="": self.notes.append(note),
             record=lambda step, metrics: None,
         )
@@ -128,18 +138,37 @@ def scene() -> Callable[..., Scene]:
     return Scene
 
 
+def places(count: int, seed: int = 1) -> pd.DataFrame:
+    """Objects all over the sky."""
+    generator = np.random.default_rng(seed)
+    return pd.DataFrame(
+        {
+            "object_id": [f"sky/{i:03d}" for i in range(count)],
+            "ra": generator.uniform(0, 360, count),
+            "dec": np.degrees(np.arcsin(generator.uniform(-1, 1, count))),
+        }
+    )
+
+
 @pytest.fixture(scope="session")
 def tiny_sky(tmp_path_factory: pytest.TempPathFactory) -> Sky:
     """Ninety disks of 48 px all over the sky, two of them broken, and a tenth of them the same pixels as another."""
-    generator = np.random.default_rng(1)
     images = Scene(90, seed=2, side=48).disk(scale=4).images
     images[81:] = images[:9]
-    rows = pd.DataFrame(
-        {
-            "object_id": [f"sky/{i:03d}" for i in range(90)],
-            "ra": generator.uniform(0, 360, 90),
-            "dec": np.degrees(np.arcsin(generator.uniform(-1, 1, 90))),
-        }
-    )
+    rows = places(90)
     rows.loc[60:, ["ra", "dec"]] = np.nan
     return Sky(tmp_path_factory.mktemp("tiny") / "dataset", rows, images, broken=("sky/007", "sky/033"))
+
+
+@pytest.fixture(scope="session")
+def observed_sky(tmp_path_factory: pytest.TempPathFactory) -> Sky:
+    """Sixty disks of which the survey tells inverse variances and, of every second one, coverage and defects.
+
+    Of those, the last ten lack half of the frame, or are half masked.
+    """
+    scene = Scene(60, seed=5, side=48).disk(scale=4)
+    invvar = np.broadcast_to(1 / scene.NOISE[:, None, None] ** 2, scene.images.shape).astype(np.float32).copy()
+    told = pd.DataFrame({"coverage": [1.0, np.nan] * 30, "mask_fraction": [0.02, np.nan] * 30})
+    told.loc[50::2, "coverage"], told.loc[51::2, "mask_fraction"] = 0.5, 0.6
+    invvar[50::2, :, :24], scene.images[50::2, :, :24] = 0, 0
+    return Sky(tmp_path_factory.mktemp("observed") / "dataset", places(60), scene.images, told=told, invvar=invvar)

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 from tasks.ingest.survey import Quality
-from tasks.preprocess.flags import FLAGS, quality_flags, usable_stamps
+from tasks.preprocess.flags import FLAGS, MEASURES_OF_FLAG, flag_limits, quality_flags, usable_stamps
 from tasks.preprocess.measure import measure_stamps
 
 BANDS = ("g", "r", "z")
@@ -53,6 +53,20 @@ def test_half_a_frame_is_blank(scene, units):
 @pytest.mark.parametrize("units", ["nanomaggy", "rgb"])
 def test_a_trail_across_a_galaxys_stamp_is_flagged(scene, units):
     assert flags_of(scene(4).disk().trail(height=0.2), units) == {"trail"}
+
+
+def test_masked_is_what_the_survey_s_mask_covers_and_nothing_where_it_tells_none(scene):
+    measures = measure_stamps(scene(4).disk().images, "nanomaggy", BANDS)
+    masked = {}
+    for name, catalog in {"told": SEEING.assign(mask_fraction=[0.02, 0.24, 0.26, None]), "not told": SEEING}.items():
+        flags = quality_flags(measures, catalog, BANDS, "nanomaggy", 152, Quality())
+        masked[name] = flags["flag_masked"].tolist()
+    assert masked == {"told": [False, False, True, False], "not told": [False] * 4}
+
+
+def test_limits_are_told_of_every_flag():
+    assert set(MEASURES_OF_FLAG) == set(flag_limits(Quality(), "rgb")) == set(FLAGS)
+    assert flag_limits(Quality(minimum_snr=30), "nanomaggy")["faint"] == "S/N < 30"
 
 
 def test_faint_is_below_the_definitions_limit(scene):

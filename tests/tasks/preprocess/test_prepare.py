@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+from contextlib import contextmanager
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 
+from infra.cluster import open_client
 from infra.errors import GalaxyError
-from tasks.preprocess import shards
+from infra.profile import ClusterSettings
+from infra.remote import exists
+from tasks.preprocess import prepare, shards
 from tasks.preprocess.flags import FLAGS
 from tasks.preprocess.prepare import preprocess
 from tasks.preprocess.prepared import PreparedDataset
@@ -23,6 +28,12 @@ def done(tiny_sky, tmp_path_factory):
     return preprocess(tiny_sky.context(tmp_path_factory.mktemp("done")))
 
 
+@pytest.fixture
+def undrawn(monkeypatch):
+    """The stage without its figures, where nobody looks at them."""
+    monkeypatch.setattr(prepare, "_draw", lambda *_: (Path("none.png"), []))
+
+
 def test_the_result_counts_every_row(done, tiny_sky):
     prepared = PreparedDataset.open(done["prepared"])
     table = prepared.table
@@ -34,6 +45,10 @@ def test_the_result_counts_every_row(done, tiny_sky):
     assert table.loc[~broken, "usable"].all()
     assert sum(done["splits"].values()) == 88
     assert set(done["flags"]) == set(FLAGS)
+    assert {name: done["counts"][name] for name in ("objects", "valid", "failed", "no_coverage", "refused")} == {
+        "objects": 90, "valid": 88, "failed": 2, "no_coverage": 0, "refused": 0,
+    }  # fmt: skip
+    assert done["notes"] == []
     assert json.loads(json.dumps(done)) == done
 
 
@@ -74,20 +89,80 @@ def test_statistics_are_those_of_the_train_pixels(done):
 
 def test_figures_are_drawn(done):
     names = {path.rsplit("/", 1)[1] for path in done["figures"]}
-    assert {"thumbnails.png", "measures.png", "splits.png"} <= names
+    assert {"quality_report.png", "thumbnails.png", "measures.png"} <= names
     for path in done["figures"]:
         with open(path, "rb") as file:
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"
 
 
-def test_worker_processes_give_the_same_digest(done, tiny_sky, tmp_path):
-    result = preprocess(tiny_sky.context(tmp_path, workers=2))
-    assert result["digest"] == done["digest"]
-    assert result["metrics"] == done["metrics"]
+def test_any_cluster_gives_the_same_digest(done, tiny_sky, tmp_path, undrawn, monkeypatch):
+    """In this process, in worker processes of its own, and at the address of a scheduler that was there before."""
+    from distributed import LocalCluster
+
+    seen = []
+
+    @contextmanager
+    def watched(settings):
+        with open_client(settings) as workers:
+            seen.append(workers)
+            yield workers
+
+    monkeypatch.setattr(prepare, "open_client", watched)
+    own = preprocess(tiny_sky.context(tmp_path / "own", ClusterSettings(kind="local", workers=2)))
+    with LocalCluster(
+        n_workers=2, threads_per_worker=1, processes=False, protocol="tcp", dashboard_address=None
+    ) as there:
+        given = ClusterSettings(kind="address", address=there.scheduler_address)
+        theirs = preprocess(tiny_sky.context(tmp_path / "given", given))
+        tasks = sum(len(worker.state.log) for worker in there.workers.values())
+    assert given.address.startswith("tcp://") and tasks > 0
+    assert [type(workers).__name__ for workers in seen] == ["DaskWorkers", "DaskWorkers"]
+    for result in (own, theirs):
+        assert result["digest"] == done["digest"]
+        assert {**result["metrics"]} == done["metrics"]
+
+
+def test_it_lies_in_the_store_where_there_is_one(done, tiny_sky, tmp_path, undrawn):
+    store = f"memory://{tmp_path.name}/store"
+    result = preprocess(tiny_sky.context(tmp_path / "stages/preprocess-1", store=store))
+    assert result["prepared"] == f"{store}/stages/preprocess-1/prepared"
+    assert not list(tmp_path.rglob("prepared*")) and list(tmp_path.rglob("measures-*/*.parquet"))
+    here, there = (PreparedDataset.open(made["prepared"]) for made in (done, result))
+    assert there.digest == here.digest
+    assert there.table.equals(here.table)
+    assert (there.rows("train") == here.rows("train")).all()
+    assert exists(result["prepared"])
+    there.storage.delete("prepared.parquet")
+    with pytest.raises(GalaxyError, match=r"memory://.*prepared\.parquet is missing; run preprocess"):
+        PreparedDataset.open(result["prepared"]).rows("train")
+
+
+def test_columns_are_read_one_by_one(done):
+    prepared = PreparedDataset.open(done["prepared"])
+    names = ["usable", "ra", "snr", "object_id"]
+    assert prepared.columns(names).equals(prepared.table[names])
+    assert prepared.columns([]).shape == (90, 0)
+    assert prepared.names == list(prepared.table)
+
+
+def test_what_the_survey_tells_of_a_stamp_is_used(observed_sky, tmp_path, undrawn):
+    result = preprocess(observed_sky.context(tmp_path, flags=["blank", "masked"]))
+    table = PreparedDataset.open(result["prepared"]).table.set_index("object_id")
+    names = [f"sky/{i:03d}" for i in range(60)]
+    uncovered, masked = names[50::2], names[51::2]
+    assert result["flags"]["blank"] == result["flags"]["masked"] == 5
+    assert table.loc[uncovered, "flag_blank"].all() and table.loc[masked, "flag_masked"].all()
+    assert not table.loc[uncovered + masked, "usable"].any() and table["usable"].sum() == 50
+    assert table["coverage"].groupby(level=0).first()[names[0:50:2]].eq(1).all()
+    assert table.loc[uncovered, "coverage"].eq(0.5).all()
+    assert table.loc[names[1:50:2], "coverage"].gt(0.999).all()  # not told, so measured
+    assert table["noise_over_errors_r"].median() == pytest.approx(1, abs=0.05)
+    lenient = preprocess(observed_sky.context(tmp_path / "lenient", flags=["blank"]))
+    assert lenient["counts"]["usable"] == 55
 
 
 @pytest.mark.parametrize("killed_in", ["measure_stamps", "pixel_counts"])
-def test_killed_and_run_again_it_carries_on(done, tiny_sky, tmp_path, monkeypatch, killed_in):
+def test_killed_and_run_again_it_carries_on(done, tiny_sky, tmp_path, monkeypatch, killed_in, undrawn):
     real, calls = getattr(shards, killed_in), []
 
     def dies(*arguments):
@@ -109,7 +184,7 @@ def test_killed_and_run_again_it_carries_on(done, tiny_sky, tmp_path, monkeypatc
     assert any("done already" in note for note in tiny_sky.notes)
 
 
-def test_the_digest_tells_another_quality_or_split(done, tiny_sky, tmp_path):
+def test_the_digest_tells_another_quality_or_split(done, tiny_sky, tmp_path, undrawn):
     middle = float(PreparedDataset.open(done["prepared"]).table["snr"].median())
     strict = preprocess(tiny_sky.context(tmp_path / "strict", minimum_snr=middle, flags=["faint"]))
     assert strict["digest"] != done["digest"]
@@ -137,7 +212,7 @@ def test_a_lost_shard_is_not_read_as_empty_sky(tiny_sky, tmp_path):
 def test_opening_says_what_to_do(done, tmp_path):
     with pytest.raises(GalaxyError, match="run preprocess"):
         PreparedDataset.open(tmp_path)
-    manifest = json.loads((PreparedDataset.open(done["prepared"]).folder / "prepared.json").read_text())
+    manifest = json.loads((Path(done["prepared"]) / "prepared.json").read_text())
     (tmp_path / "prepared.json").write_text(json.dumps({**manifest, "dataset_digest": "other"}))
     (tmp_path / "statistics.json").write_text("{}")
     with pytest.raises(GalaxyError, match="have changed since"):

@@ -8,7 +8,6 @@ import pytest
 
 from infra.errors import GalaxyError
 from infra.profile import PreprocessSettings
-from infra.settings import Settings
 from tasks.ingest.survey import SurveyDefinition
 from tasks.preprocess.duplicates import ARCSEC, connect, near_pairs, unit_vectors
 from tasks.preprocess.splits import GUARD, SPLITS, assign_splits, check_splits, stamp_widths
@@ -190,15 +189,3 @@ def test_a_source_with_few_cells_is_told_of():
     notes = check_splits(_table(ra, dec, ["train", "validation", "test"]), SETTINGS)
     assert len(notes) == 1
     assert "3 sky cells" in notes[0]
-
-
-def test_stripe82_shares_no_sky_between_splits():
-    folder = Settings.from_environment().sky / "stripe82"
-    if not folder.exists():
-        pytest.skip(f"no folder {folder}; set GALAXY_SKY to the folder of real images")
-    table = pd.read_csv(folder / "catalog.csv")
-    catalog = catalog_of(table["ra"], table["dec"])
-    splits = split(catalog, width=38.2)
-    assert set(splits) == {*SPLITS, GUARD}
-    assert nearest_of_other_split(catalog, splits, 60) > 2**0.5 * 38.2
-    assert (splits == GUARD).mean() < 0.05
