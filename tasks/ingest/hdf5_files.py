@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
@@ -124,7 +125,7 @@ def open_images(files: PackedFiles, name: str) -> Iterator[ImageFile]:
     GalaxyError
         If it is missing, damaged, cut short, or has no images.
     """
-    with files.open(name) as source:
+    with files.open(name) as source, _no_collection(not isinstance(source, str)):
         try:
             # no lock: file systems of large archives often have none, and nobody writes here
             file = h5py.File(source, "r", locking=False) if isinstance(source, str) else h5py.File(source, "r")
@@ -132,6 +133,23 @@ def open_images(files: PackedFiles, name: str) -> Iterator[ImageFile]:
             files.refuse(name, error)
         with file:
             yield ImageFile(files, name, file)
+
+
+@contextmanager
+def _no_collection(needed: bool) -> Iterator[None]:
+    """No cycles are collected while HDF5 reads over a connection.
+
+    It holds its lock while the thread of the connection works; a collection there that meets one of its objects would
+    wait for that lock for ever.
+    """
+    if not needed or not gc.isenabled():
+        yield
+        return
+    gc.disable()
+    try:
+        yield
+    finally:
+        gc.enable()
 
 
 def _pieces(rows: np.ndarray, chunk: int, most: int) -> Iterator[range]:
