@@ -21,7 +21,7 @@ def align(
     """Bring images, schematic symbols and texts into one space (GalaxAlign).
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
         epochs: Passes over the labelled train stamps of the stage that aligns all three; 0 takes the profile's, up to
             its most steps.

@@ -21,7 +21,7 @@ def find_lenses(
     """Train the lens finder: Mask R-CNN on the vision model's pyramid.
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
         steps: Training steps; 0 takes the profile's.
     """

@@ -22,7 +22,7 @@ def finetune(
     """Fine-tune the vision model on all labelled tasks, weaker tasks getting a larger share.
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
         epochs: Passes over the labelled train stamps; 0 takes the profile's, up to its most steps.
         shares: How the steps are shared among the tasks.

@@ -21,7 +21,7 @@ def infer(
     """Predict with every registered model for every stamp, and publish the catalogue whole.
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
         alias: Which version of each model to use; it is turned into version numbers once, at the start.
     """

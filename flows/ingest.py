@@ -17,7 +17,7 @@ def ingest(survey: SurveyName = "embedded", profile: ProfileName = "laptop") -> 
     """Make the stamp dataset of a survey, or complete one that was begun.
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
     """
     return reported("ingest", ingest_stamps, open_chain(survey, profile))

@@ -21,7 +21,7 @@ def pretrain(
     """Pre-train the large vision model without labels, or carry on where a run was stopped.
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
         epochs: Passes over the usable train stamps; 0 takes the profile's. Another number makes a model of its own,
             beside the one that later stages of this profile read.

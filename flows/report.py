@@ -5,11 +5,14 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 from uuid import UUID
 
 from prefect import Task, get_run_logger
 from prefect.artifacts import (
+    create_image_artifact,
     create_link_artifact,
     create_markdown_artifact,
     create_progress_artifact,
@@ -63,6 +66,19 @@ def publish_result(stage: str, result: Mapping[str, Any]) -> None:
     page = result.get("mlflow_page", "")
     if page:
         create_link_artifact(link=page, link_text=f"MLflow run of {stage}", key=f"{stage}-mlflow")
+    if "report" in result:
+        publish_report(stage, Path(result["report"]), page, str(result.get("mlflow_run", "")))
+
+
+def publish_report(stage: str, report: Path, page: str, run_id: str) -> None:
+    """Show the stage's report, a picture among its figures: by MLflow where it has a page, else where it lies."""
+    key, text = f"{stage}-report", f"report of {stage}"
+    server, _, shown = page.partition("/#/")
+    if shown:
+        query = urlencode({"path": f"figures/{report.name}", "run_uuid": run_id})
+        create_image_artifact(image_url=f"{server}/get-artifact?{query}", key=key, description=text)
+    else:
+        create_link_artifact(link=report.as_uri(), link_text=text, key=key)
 
 
 def _may_pass_next_time(task: Task[..., Any], run: TaskRun, state: State[Any]) -> bool:

@@ -41,7 +41,7 @@ def survey_run(
     """Run a survey through every stage; what is done already is skipped, what was stopped is carried on.
 
     Args:
-        survey: Name of a shipped survey (embedded, real_sky), or the path of a survey definition in TOML.
+        survey: Name of a shipped survey (such as embedded or bricks), or the path of a survey definition in TOML.
         profile: Name of a shipped profile (laptop), or the path of a profile in TOML.
         stages: `all`, or stages separated by commas: ingest, preprocess, pretrain, finetune, align, find-lenses, infer.
     """
