@@ -9,6 +9,7 @@ is NumPy and astropy alone: decode every image, write as many bytes of stamps.
 from __future__ import annotations
 
 import json
+import shutil
 import statistics
 import subprocess
 import sys
@@ -25,11 +26,13 @@ from distributed import Client, LocalCluster
 
 from infra.cluster import DaskWorkers
 from infra.profile import ClusterSettings, IngestSettings, Profile
+from infra.remote import join
 from infra.settings import Settings
 from tasks.ingest import ingest
 from tasks.ingest.catalogue import complete_catalogue
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
+from tasks.stamps.part import Part
 from tests.benchmarks.result import report
 from tests.doubles.brick_tree import BrickTree, make_benchmark_bricks
 
@@ -107,14 +110,16 @@ def ours(root: Path, workers: DaskWorkers, turn: int) -> float:
         progress=lambda *_: None,
         record=lambda *_: None,
     )
-    part = ingest._open_part(context, str(root / f"ours{turn}"))
+    store = context.store("dataset")
+    ingest._open_version(context, store)
+    part = Part.open(join(store, ingest.OWN_PART))
     work = partial(ingest.load_run, root=part.storage.location, definition=definition, settings=context.settings)
     started = time.monotonic()
     list(workers.map(work, ingest._runs(context, part, part.pending())))
     proof = part.finalise(partial(complete_catalogue, definition=definition))
     seconds = time.monotonic() - started
     assert proof["states"]["valid"] == part.layout.rows
-    part.storage.delete_tree()
+    shutil.rmtree(context.folder)
     return seconds
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import resource
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -21,7 +22,7 @@ from astropy.io import fits
 from tests.benchmarks.result import report
 
 SMALL, LARGE = 10_000, 100_000
-OBJECTS_PER_TILE, SIDE, SIZE = 100, 300, 64
+OBJECTS_PER_TILE, SIDE, SIZE = 100, 400, 152
 BANDS = ("g", "r", "z")
 PIXEL = 0.262 / 3600
 
@@ -31,8 +32,7 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         root = Path(folder)
         make_tiles(root, LARGE // OBJECTS_PER_TILE)
-        runs = {number: [run(root, count, number)] for number, count in enumerate((SMALL, LARGE, SMALL))}
-    (small_first,), (large,), (small_last,) = runs.values()
+        small_first, large, small_last = [run(root, count) for count in (SMALL, LARGE, SMALL)]
     memory = large["peak"] / max(small_first["peak"], small_last["peak"])
     growth = large["seconds"] / np.mean([small_first["seconds"], small_last["seconds"]])
     told = {"small": [small_first, small_last], "large": large}
@@ -63,13 +63,14 @@ def make_tiles(root: Path, count: int) -> None:
     table.assign(id=np.arange(len(table))).to_parquet(root / "objects.parquet")
 
 
-def run(root: Path, count: int, number: int) -> dict[str, float]:
+def run(root: Path, count: int) -> dict[str, float]:
     """Ingest the first `count` objects in a new process."""
     pd.read_parquet(root / "objects.parquet").head(count).to_parquet(root / "some.parquet")
     done = subprocess.run(
-        [sys.executable, "-m", "tests.benchmarks.ingest_growth", str(root), str(number)],
+        [sys.executable, "-m", "tests.benchmarks.ingest_growth", str(root)],
         capture_output=True, text=True, check=False,
     )  # fmt: skip
+    shutil.rmtree(root / "run", ignore_errors=True)
     if done.returncode:
         sys.exit(f"the ingest failed: {done.stderr[-2000:]}")
     return dict(json.loads(done.stdout.splitlines()[-1]))
@@ -113,6 +114,6 @@ def ingest_once(root: Path, folder: Path) -> dict[str, float]:
 if __name__ == "__main__":
     if len(sys.argv) > 1:
         place = Path(sys.argv[1])
-        print(json.dumps(ingest_once(place, place / f"run{sys.argv[2]}/ingest")))
+        print(json.dumps(ingest_once(place, place / "run/ingest")))
     else:
         main()
