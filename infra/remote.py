@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import logging
 import os
 import random
+import re
 import time
 from collections.abc import Callable
 from functools import lru_cache
@@ -25,6 +27,7 @@ FIRST_WAIT = 0.5
 """Seconds; doubled after each attempt, and between half and the whole of it by chance."""
 
 TIMEOUT_SECONDS = 60
+FORBIDDEN = (401, 403)
 
 log = logging.getLogger(__name__)
 
@@ -36,6 +39,15 @@ class GarbledError(Exception):
 def is_url(location: str | Path) -> bool:
     """Whether it is a URL such as s3://bucket/folder or https://host/folder, and no path."""
     return "://" in str(location)
+
+
+def shown(location: str | Path) -> str:
+    """A path, or a URL without what may be secret in it: user, password and query."""
+    protocol, mark, rest = str(location).partition("://")
+    if not mark:
+        return str(location)
+    host, slash, path = rest.partition("/")
+    return f"{protocol}://{host.rpartition('@')[2]}{slash}{path.partition('?')[0]}"
 
 
 def join(location: str | Path, name: str) -> str:
@@ -117,16 +129,25 @@ def persistently(
         except (FileNotFoundError, PermissionError):
             raise
         except Exception as error:  # each library has errors of its own for a lost connection
+            if getattr(error, "status", None) in FORBIDDEN:
+                raise PermissionError(f"the server answers {error.status}") from error  # type: ignore[attr-defined]
+            if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+                raise
             if attempt == attempts:
                 if isinstance(error, GarbledError):
                     raise
                 raise GalaxyError(
-                    f"cannot read {what} after {attempts} attempts: {type(error).__name__}: {error}. What is "
+                    f"cannot read {shown(what)} after {attempts} attempts: {_told(error)}. What is "
                     "finished is kept; see that the service answers, and run again"
                 ) from error
-            log.info("attempt %d at %s failed: %s: %s", attempt, what, type(error).__name__, error)
+            log.info("attempt %d at %s failed: %s", attempt, shown(what), _told(error))
             time.sleep(wait * 2 ** (attempt - 1) * random.uniform(0.5, 1.0))
     raise AssertionError("unreachable")
+
+
+def _told(error: Exception) -> str:
+    """Kind and words of an error, without the user and password of an address in them."""
+    return f"{type(error).__name__}: {re.sub(r'//[^/@]*@', '//', str(error))}"
 
 
 def _http_timeout() -> Any:

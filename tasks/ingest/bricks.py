@@ -58,8 +58,9 @@ class Bricks:
 
     def __init__(self, source: BricksSource, definition: SurveyDefinition, settings: Settings) -> None:
         self.source = source
-        more = [*([source.tile_column] if source.tile_column else []), *(KEY if source.tractor else ())]
-        self.table = SourceTable(source.name, source.catalogue, source.columns, definition, settings, more)
+        more = KEY if source.tractor else ()
+        names = [source.tile_column]
+        self.table = SourceTable(source.name, source.catalogue, source.columns, definition, settings, more, names)
         self.bands = tuple(definition.bands)
         self.stamp_size = definition.stamp_size
         self.keep_invvar = definition.invvar
@@ -139,7 +140,7 @@ class Bricks:
     @cached_property
     def _files(self) -> TileFiles:
         system, path = file_system(self.root)
-        return TileFiles(system, path)
+        return TileFiles(system, path, self.root)
 
     def __getstate__(self) -> dict[str, Any]:
         """What another process is sent: nothing open, no tables."""
@@ -228,7 +229,8 @@ class Bricks:
                 here = np.zeros((len(ra), *shape[2:]), bool)
                 cut.into(here, np.ones(pixels.shape, bool) if has_data is None else has_data)
                 covered = here if covered is None else covered & here
-            bright = bright or float(pixels.max(initial=0)) * float(factor) > LARGEST_HALF
+            extreme = max(float(pixels.max(initial=0)), -float(pixels.min(initial=0)))
+            bright = bright or extreme * float(factor) > LARGEST_HALF
         coverage = np.ones(len(ra)) if covered is None else covered.mean(axis=(1, 2))
         columns = {"pixel_scale": [plane.pixel_scale] * len(ra), "coverage": coverage.tolist()}
         if "mask" in planes:

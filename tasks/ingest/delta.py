@@ -17,6 +17,7 @@ import pandas as pd
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.errors import StampStoreError
 from tasks.stamps.row_groups import Pieces
+from tasks.stamps.stamp import FAILED
 
 MOST_CHANGED = 0.5
 """Share of the objects: above it the whole is made anew, since a part of little use would be carried along for ever."""
@@ -49,29 +50,36 @@ class Delta:
     retired: list[str]
 
 
-def find_base(folder: Path, family: str) -> StampDataset | None:
-    """The dataset that the newest finished ingest beside `folder` made, of this family; None if there is none."""
+def find_base(folder: Path, root: str, family: str) -> StampDataset | None:
+    """The dataset that the newest finished ingest beside `folder` made, of this family; None if there is none.
+
+    It must lie in the same storage as `root`, where the next one is made.
+    """
     results = [path for path in folder.parent.glob("ingest-*/result.json") if path.parent != folder]
     for path in sorted(results, key=lambda path: (path.stat().st_mtime_ns, path.parent.name), reverse=True):
         try:
             dataset = StampDataset.open(json.loads(path.read_text())["dataset"])
         except (StampStoreError, KeyError, ValueError):
             continue  # it was deleted since, or is of another version of this code
-        if dataset.family == family:
+        if dataset.family == family and _storage_of(dataset.root) == _storage_of(root):
             return dataset
     return None
 
 
 def compare(base: StampDataset, plan: Pieces) -> Delta | None:
-    """The difference between a dataset and a newer plan; None if so much has changed that the whole is made anew."""
+    """The difference between a dataset and a newer plan; None if so much has changed that the whole is made anew.
+
+    An object whose stamp failed counts as changed: it may be there now.
+    """
     old = RowKeys.of(base.planned())
     new = RowKeys.of(plan())
-    same = new.found_in(old, alike=True)
+    good = base.states != FAILED
+    same = new.found_in(RowKeys(old.ids[good], old.contents[good]), alike=True)
+    gone = ~(old.found_in(new, alike=True) & good)
     fresh = int((~same).sum())
-    if fresh > MOST_CHANGED * len(same):
+    if fresh > MOST_CHANGED * len(same) or gone.sum() > MOST_CHANGED * len(gone):
         return None
     changed = int((new.found_in(old) & ~same).sum())
-    gone = ~old.found_in(new, alike=True)
     retired = [
         str(object_id) for frame, here in _by_piece(base.planned(), gone) for object_id in frame["object_id"][here]
     ]
@@ -82,6 +90,12 @@ def compare(base: StampDataset, plan: Pieces) -> Delta | None:
                 yield frame[here]
 
     return Delta(base, rows, fresh, int(same.sum()), changed, retired)
+
+
+def _storage_of(place: str) -> str:
+    """Protocol and host or bucket of a URL; empty for a path."""
+    protocol, mark, rest = place.partition("://")
+    return f"{protocol}://{rest.partition('/')[0]}" if mark else ""
 
 
 @dataclass(frozen=True)

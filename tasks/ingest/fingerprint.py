@@ -7,9 +7,11 @@ import json
 from pathlib import Path
 
 from infra.errors import GalaxyError
-from infra.remote import file_system, is_local, persistently
+from infra.remote import file_system, is_local, persistently, shown
 from infra.settings import SKY_VARIABLE
-from tasks.ingest.tables import IMAGE_SUFFIXES
+from infra.stage_folder import canonical_digest
+from tasks.ingest.table_batches import hats_files
+from tasks.ingest.tables import IMAGE_SUFFIXES, kind_of_table
 
 READ_BYTES = 1 << 22
 
@@ -22,6 +24,9 @@ def table_digest(place: str) -> str:
     GalaxyError
         If it cannot be read.
     """
+    members = None if kind_of_table(place) else hats_files(place)
+    if members is not None:
+        return canonical_digest([[name.removeprefix(place), table_digest(name)] for name in members])
     system, path = file_system(place)
 
     def read() -> str:
@@ -41,7 +46,7 @@ def table_digest(place: str) -> str:
     except (OSError, GalaxyError) as error:
         reason = getattr(error, "strerror", None) or error
         raise GalaxyError(
-            f"cannot read the catalogue {place}: {reason}; correct it in the survey definition, "
+            f"cannot read the catalogue {shown(place)}: {reason}; correct it in the survey definition, "
             f"or set {SKY_VARIABLE} to where the images are"
         ) from None
 

@@ -35,6 +35,9 @@ from tasks.stamps.storage import open_storage
 
 OWN_PART = "parts/0000"
 
+FEW = 20
+"""Objects that a newer catalogue may add without a single stamp."""
+
 WHOLE_FILES = ("stein", "galaxy10", "multimodal_universe")
 """Kinds of source whose objects are the rows of their files: other files are another dataset, not a newer catalogue."""
 
@@ -117,15 +120,15 @@ def _open_version(context: StageContext, root: str) -> Version:
     storage = open_storage(root)
     identity = canonical_digest({"family": _family(context), "tables": fingerprint(context.survey, context.settings)})
     version = Version.read(storage)
-    if version is not None and version.identity == identity:
+    if version is not None and version.identity == identity and version.is_whole(storage):
         return version
     if version is not None:
         context.progress(0, 1, "the tables have changed since the last start: planning anew")
-        storage.delete(VERSION)
-        unpublish(root)
+    unpublish(root)  # first of all: nobody may read a part that is made anew
+    storage.delete(VERSION)
     scratch = context.folder / "plan"
     plan = make_plan(context.survey, context.settings, scratch)
-    base = find_base(context.folder, _family(context))
+    base = find_base(context.folder, root, _family(context))
     delta = None if base is None else compare(base, plan.rows)
     if delta is None:
         version = Version.whole(identity, plan.counts)
@@ -161,7 +164,10 @@ def _create_part(
 
 
 def _family(context: StageContext) -> str:
-    """Digest of what two versions of one dataset have in common: all but the catalogues."""
+    """Digest of what two versions of one dataset have in common: all but the catalogues' content.
+
+    The definition names the catalogues, so that a newer one has the name of the older.
+    """
     files = {
         source.name: open_source(source, context.survey, context.settings).fingerprint()
         for source in context.survey.sources
@@ -193,14 +199,18 @@ def _load(context: StageContext, part: Part) -> None:
 
 
 def _need_stamps(part: Part, version: Version) -> None:
-    """Refuse a dataset without a single stamp, and forget it: most often a path or address is wrong, and no object."""
-    states, reasons = part.outcomes()
-    if states["valid"] == 0 and not version.carried:
+    """Refuse a source without a single stamp, and forget the plan: most often a path or address is wrong, no object.
+
+    A newer catalogue may add a few objects that have none.
+    """
+    for source, (rows, valid, reasons) in part.outcomes().items():
+        if valid or (version.carried and rows < FEW):
+            continue
         open_storage(part.storage.location, "..", "..").delete(VERSION)
         part.storage.delete_tree()
         raise GalaxyError(
-            f"none of {part.layout.rows} objects has a stamp: {'; '.join(reasons)}. Correct the survey definition, or "
-            "bring back what is missing, and run ingest again"
+            f"source {source}: none of {rows} objects has a stamp: {'; '.join(reasons)}. Correct the survey definition "
+            "or bring back what is missing, and run ingest again"
         )
 
 

@@ -138,7 +138,7 @@ class SkyPartition:
 
     def _flush(self) -> None:
         if self._held:
-            path = self._folder.with_name("unsorted") / f"{len(self._files):06d}.rows"
+            path = self._folder.with_name("sky-unsorted") / f"{len(self._files):06d}.rows"
             _write(_joined(self._held), path)
             self._files.append(path)
             self._held = []

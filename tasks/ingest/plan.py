@@ -23,6 +23,9 @@ from tasks.ingest.survey import LabelTable, SurveyDefinition, expand
 from tasks.ingest.validate import gaps_table, refuse_rows, refused_table
 from tasks.stamps.row_groups import Pieces
 
+ROWS_OF_SOURCE = "Rows"
+"""Stream of a source's own rows; label tables' streams have their names, which are in small letters."""
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -67,13 +70,13 @@ def make_plan(definition: SurveyDefinition, settings: Settings, folder: Path) ->
         reader = open_source(source, definition, settings)
         tables = [table for table in definition.labels if table.source == source.name]
         columns: dict[str, str] = {}
-        streams: dict[str, Iterator[Keyed]] = {"batches": _batches(reader, columns)}
+        streams: dict[str, Iterator[Keyed]] = {ROWS_OF_SOURCE: _batches(reader, columns)}
         if reader.table is not None:
             refused.append(gaps_table(source.name, reader.table.gaps))
             for table in tables:
                 if table.catalogue is not None:
                     streams[table.name] = _label_rows(table, reader.table, settings)
-        for group in by_object(streams, folder / source.name):
+        for group in by_object(streams, folder / f"source-{source.name}"):
             kept, bad = _plan_group(group, source, reader, tables, definition, settings)
             sky.add(kept)
             refused += bad
@@ -125,8 +128,8 @@ def _plan_group(
     """The rows of some objects that are kept, with their labels, and the quarantine of the others."""
     objects, refused, good = reader.table, [], pd.DataFrame()
     rows, cells, known = None, None, set()
-    if "batches" in group:
-        rows, cells = group["batches"].rows, group["batches"].cells
+    if ROWS_OF_SOURCE in group:
+        rows, cells = group[ROWS_OF_SOURCE].rows, group[ROWS_OF_SOURCE].cells
         known = set(rows["object_id"].dropna())
         good, bad = refuse_rows(rows, cells, objects is None or objects.has_positions, reader.files())
         refused.append(refused_table(source.name, rows, bad))

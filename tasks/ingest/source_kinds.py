@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
@@ -9,10 +10,23 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]*$", max_length=40)]
 
 
+PASSWORD = re.compile(r"^\w+://[^/]*@")
+
+
 class Definition(BaseModel):
-    """Base of the definition's parts: frozen, unknown keys refused."""
+    """Base of the definition's parts: frozen, unknown keys refused, and no password in an address."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    @model_validator(mode="after")
+    def _without_passwords(self) -> Self:
+        for name, value in self:
+            if isinstance(value, str) and PASSWORD.search(value):
+                raise ValueError(
+                    f"`{name}` has a user or password in its address, which is stored with every dataset: put the "
+                    "address into an environment variable, and write ${VARIABLE} here"
+                )
+        return self
 
 
 class Columns(Definition):

@@ -36,13 +36,17 @@ class SourceTable:
         definition: SurveyDefinition,
         settings: Settings,
         more: Sequence[str] = (),
+        names: Sequence[str] = (),
     ) -> None:
-        """The table `catalogue`; of its columns those that `columns` names, `more`, and what labels want of it."""
+        """The table `catalogue`; of its columns those that `columns` names, `more`, and what labels want of it.
+
+        Columns of `names` are read too, as text.
+        """
         self.source = source
         self.place = expand(catalogue, settings)
         self.columns = columns
         named = [*columns.id_columns, columns.file, columns.field]
-        self._text = [name for name in named if name]
+        self._text = [name for name in (*named, *names) if name]
         self._wanted = [*self._text, *(name for name in (columns.ra, columns.dec) if name), *more]
         tables = [table for table in definition.labels if table.source == source and table.catalogue is None]
         self._text += [column for table in tables for column in table.class_columns]

@@ -17,7 +17,7 @@ from astropy.io import fits
 from astropy.table import Table
 
 from infra.errors import GalaxyError
-from infra.remote import exists, file_system, is_local, join, persistently
+from infra.remote import exists, file_system, is_local, join, persistently, shown
 from infra.settings import SKY_VARIABLE
 from tasks.ingest.tables import GZIP, PANDAS_MISSING, columns_as_text, kind_of_table, need_columns
 
@@ -67,13 +67,13 @@ def table_batches(
                 yield frame
     except FileNotFoundError:
         raise GalaxyError(
-            f"{what}: no catalogue {place}; correct `catalogue` in the survey definition, "
+            f"{what}: no catalogue {shown(place)}; correct `catalogue` in the survey definition, "
             f"or set {SKY_VARIABLE} to where the images are"
         ) from None
     except (OSError, ValueError, TypeError, KeyError, pa.ArrowException) as error:  # the parsers' own are ValueErrors
-        raise GalaxyError(f"{what}: cannot read the catalogue {place}: {error}") from None
+        raise GalaxyError(f"{what}: cannot read the catalogue {shown(place)}: {error}") from None
     if not first:
-        raise GalaxyError(f"{what}: the catalogue {place} has no rows")
+        raise GalaxyError(f"{what}: the catalogue {shown(place)} has no rows")
 
 
 def read_table(place: str, text: Sequence[str], what: str) -> pd.DataFrame:
@@ -102,7 +102,7 @@ def _pieces(
     kind = kind_of_table(place, what)
     with local_file(place) as path:
         names = _names(kind, path)
-        need_columns(pd.DataFrame(columns=names), wanted or [], place, what)
+        need_columns(pd.DataFrame(columns=names), wanted or [], shown(place), what)
         known = [name for name in optional if name in names]
         chosen = list(dict.fromkeys([*wanted, *known])) if wanted is not None else names
         readers = {"csv": _csv, "parquet": _parquet, "fits": _fits, "votable": _votable}

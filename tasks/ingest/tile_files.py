@@ -19,7 +19,7 @@ from astropy.wcs import WCS, FITSFixedWarning
 from astropy.wcs.utils import proj_plane_pixel_scales
 
 from infra.errors import GalaxyError
-from infra.remote import GarbledError, is_local, join, persistently
+from infra.remote import GarbledError, is_local, join, persistently, shown
 from tasks.ingest.image_files import is_files_fault
 from tasks.ingest.tables import GZIP, plain
 
@@ -99,9 +99,11 @@ class Plane:
 class TileFiles:
     """The files below a survey's root."""
 
-    def __init__(self, system: Any, root: str) -> None:
+    def __init__(self, system: Any, root: str, place: str) -> None:
+        """Files below `root` of a file system; `place` is its path or URL."""
         self._system = system
         self._root = root
+        self._place = shown(place)
 
     @property
     def are_local(self) -> bool:
@@ -109,9 +111,9 @@ class TileFiles:
         return is_local(self._system)
 
     def need_root(self) -> None:
-        """Raise GalaxyError if the root is a folder that is not there, as one on a disk that is not mounted."""
-        if self.are_local and not Path(self._root).is_dir():
-            raise GalaxyError(f"no folder {self._root}; mount it, or correct `root` in the survey definition")
+        """Raise GalaxyError if the root is a folder that is not there or empty, as on a disk that is not mounted."""
+        if self.are_local and not (Path(self._root).is_dir() and any(Path(self._root).iterdir())):
+            raise GalaxyError(f"no files in {self._root}; mount it, or correct `root` in the survey definition")
 
     def fetch(self, name: str) -> bytes | None:
         """The whole of a remote file, whose checksums are right; None if there is none.
@@ -132,14 +134,19 @@ class TileFiles:
             return bytes(content)
 
         try:
-            return persistently(read, join(self._root, name))
+            return persistently(read, join(self._place, name))
         except FileNotFoundError:
             return None
+        except PermissionError as error:
+            raise GalaxyError(
+                f"{join(self._place, name)} may not be read: {error}. Give credentials that may, for a public bucket "
+                "none (AWS_NO_SIGN_REQUEST=YES), and run again"
+            ) from error
         except GarbledError as error:
-            if looks_like_fits(seen[-1]) and seen[-1] == seen[-2]:
+            if looks_like_fits(seen[-1]) and seen[-1:] == seen[-2:-1]:
                 raise UnreadableError(str(error)) from None
             raise GalaxyError(
-                f"{join(self._root, name)}: {error}, and so at every attempt. What is finished is kept; see that the "
+                f"{join(self._place, name)}: {error}, and so at every attempt. What is finished is kept; see that the "
                 "server gives FITS files at this address, and run again"
             ) from None
 

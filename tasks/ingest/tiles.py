@@ -42,7 +42,7 @@ class TileTable:
     """
 
     def __init__(self, place: str, columns: TileColumns, what: str) -> None:
-        table = read_table(place, [], what)
+        table = read_table(place, [columns.name, columns.name.lower(), columns.name.upper()], what)
         table.columns = pd.Index([str(name).lower() for name in table.columns])
         absent = [name for name in (columns.name, columns.ra, columns.dec) if name.lower() not in table]
         if absent:

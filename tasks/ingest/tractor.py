@@ -96,4 +96,6 @@ def _plain(column: np.ndarray) -> Any:
     values = np.asarray(column)
     if values.dtype.kind in "SU":
         return [str(value).strip() for value in column]
+    if values.dtype.kind in "iu" and values.dtype.itemsize == 8:
+        return [str(value) for value in values]  # ids of other surveys: beside a gap they would lose digits
     return values.astype(values.dtype.newbyteorder("="))

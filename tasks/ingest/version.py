@@ -10,6 +10,7 @@ from typing import Any
 from tasks.ingest.delta import Delta
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.errors import IncompletePartError
+from tasks.stamps.part import PROOF
 from tasks.stamps.storage import Storage, relative
 
 VERSION = "version.json"
@@ -66,6 +67,10 @@ class Version:
         """The version that is planned at a place, or None."""
         content = storage.read(VERSION)
         return None if content is None else cls(**json.loads(content))
+
+    def is_whole(self, storage: Storage) -> bool:
+        """Whether all parts that it takes over are still there."""
+        return all(storage.child(part).read(PROOF) is not None for part in self.carried)
 
     def write(self, storage: Storage) -> None:
         """Keep it, as the last act of planning."""

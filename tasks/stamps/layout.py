@@ -62,7 +62,7 @@ class StampLayout:
     @property
     def shard_bytes(self) -> int:
         """Bytes of a full shard's pixels."""
-        return self.shard * int(np.prod(self.stamp_shape)) * self.dtype.itemsize
+        return self.shard * int(np.prod(self.stamp_shape)) * (self.dtype.itemsize + 4 * self.invvar)
 
     @property
     def shards(self) -> int:

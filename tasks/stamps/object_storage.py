@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import logging
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import IO, cast
 
-from infra.remote import file_system, join
+from infra.remote import file_system, join, shown
 from tasks.stamps.storage import Buffer, Storage, Version, joined
+
+log = logging.getLogger(__name__)
 
 
 class ObjectStorage(Storage):
@@ -82,7 +85,11 @@ class ObjectStorage(Storage):
         if not hasattr(self._system, "call_s3"):
             return
         bucket, prefix, _ = self._system.split_path(self._root)
-        found = self._system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/")
+        try:
+            found = self._system.call_s3("list_multipart_uploads", Bucket=bucket, Prefix=f"{prefix}/")
+        except (OSError, NotImplementedError) as error:  # it takes a permission of its own, and is no more than tidy
+            log.info("unfinished uploads below %s were not looked for: %s", shown(self.location), error)
+            return
         for upload in found.get("Uploads", []):
             self._system.call_s3(
                 "abort_multipart_upload", Bucket=bucket, Key=upload["Key"], UploadId=upload["UploadId"]

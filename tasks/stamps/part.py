@@ -149,23 +149,27 @@ class Part:
             del answers[: len(plan)]  # their memory is wanted
         return records
 
-    def outcomes(self, most_reasons: int = 5) -> tuple[dict[str, int], list[str]]:
-        """How many rows are in which state, and, where none is valid, why: some reasons with an example each.
+    def outcomes(self, most_reasons: int = 5) -> dict[str, tuple[int, int, list[str]]]:
+        """Source to its rows, those that are valid, and why others are not: some reasons with an example each.
 
         Raises
         ------
         IncompletePartError
             If a shard is missing.
         """
-        records = self._records()
-        states = {name: sum(record.states[name] for record in records) for name in STATES}
-        if states["valid"]:
-            return states, []
-        table = self._outcomes(records[0])
-        examples = table.drop_duplicates("reason").head(most_reasons)
-        return states, [
-            f"{reason} ({detail})" for reason, detail in zip(examples["reason"], examples["detail"], strict=True)
-        ]
+        rows: Counter[str] = Counter()
+        valid: Counter[str] = Counter()
+        reasons: dict[str, dict[str, str]] = {}
+        for record in self._records():
+            table = self._outcomes(record)[["state", "reason", "detail"]]
+            for source, mine in table.groupby(self.plan(record.shard)["source"].to_numpy(object)):
+                rows[str(source)] += len(mine)
+                valid[str(source)] += int((mine["state"] == STATES[VALID]).sum())
+                known = reasons.setdefault(str(source), {})
+                for reason, detail in zip(mine["reason"], mine["detail"], strict=True):
+                    if isinstance(reason, str) and len(known) < most_reasons:
+                        known.setdefault(reason, f"{reason} ({detail})")
+        return {source: (rows[source], valid[source], list(reasons[source].values())) for source in rows}
 
     def finalise(self, complete: Complete) -> dict[str, Any]:
         """Prove that every row is accounted for, write catalogue, quarantine and statistics, and give the proof.

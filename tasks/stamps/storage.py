@@ -130,7 +130,8 @@ class LocalStorage(Storage):
 
     def delete_tree(self) -> None:
         """See Storage."""
-        shutil.rmtree(self.root, ignore_errors=True)
+        if self.root.exists():
+            shutil.rmtree(self.root)
 
     def names(self, key: str) -> list[str]:
         """See Storage."""

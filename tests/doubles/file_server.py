@@ -18,7 +18,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
-KINDS = ("drop", "error", "page", "garbage", "short", "flipped")
+KINDS = ("drop", "error", "forbidden", "page", "garbage", "short", "flipped")
 
 
 class FileServer(ThreadingHTTPServer):
@@ -89,6 +89,8 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"no such file", body)
         elif fault == "error":
             self._send(503, b"busy", body)
+        elif fault == "forbidden":
+            self._send(403, b"not for you", body)
         elif fault == "page":
             self._send(200, b"<html><body>Please come back later.</body></html>", body)
         elif fault == "garbage":

@@ -249,8 +249,9 @@ def test_an_unmounted_disk_is_no_lack_of_coverage(sky: Sky, damaged: Path) -> No
     context = sky.context()
     source = Bricks(context.survey.sources[0], context.survey, context.settings)
     rows = source.rows()
-    shutil.rmtree(sky.folder / "copy")
-    with pytest.raises(GalaxyError, match="copy"):
+    for path in (sky.folder / "copy").iterdir():  # the mount point stays
+        shutil.rmtree(path) if path.is_dir() else path.unlink()
+    with pytest.raises(GalaxyError, match=r"no files in .*copy"):
         source.read(rows)
 
 
@@ -260,3 +261,59 @@ def test_the_three_keys_make_the_id_and_each_must_be_there(sky: Sky) -> None:
     result = ingest(sky.context())
     assert result["refused"]["no object id"] == 1
     assert StampDataset.open(result["dataset"]).catalog["object_id"].str.fullmatch(r"sky/9010-\d+-\d+").all()
+
+
+def test_tiles_may_be_called_by_numbers(sky: Sky, tmp_path: Path) -> None:
+    names = sky.tree.bricks["brickname"].tolist()
+    for number, name in enumerate(names[:2]):
+        for band in BANDS:
+            shutil.copy(sky.tree.image(name, "image", band), tmp_path / f"0012{number}-{band}.fits.fz")
+    sky.objects = sky.objects[sky.objects["brickname"].isin(names[:2])].reset_index(drop=True)
+    sky.objects["number"] = [f"0012{names.index(name)}" for name in sky.objects["brickname"]]
+    sky.source |= {"root": str(tmp_path), "image": "{tile}-{band}.fits.fz", "tile_column": "number"}
+    sky.source["catalogue"] = str(sky.folder / "objects.csv")
+    sky.objects.to_csv(sky.folder / "objects.csv", index=False)
+    _, answers = sky.read()
+    assert sum(isinstance(answer, Stamp) for answer in answers) > 0.8 * len(answers) > 40  # the others are in the hole
+
+
+def test_a_source_without_a_single_stamp_is_a_mistake_and_not_a_result(sky: Sky) -> None:
+    wrong = sky.source | {"name": "south", "image": sky.source.get("image", LEGACY) + "-images-{band}.fits.fz"}
+    sky.survey["sources"] = [sky.source, wrong]
+    context = sky.context()
+    with pytest.raises(GalaxyError, match=r"source south: none of \d+ objects has a stamp: no coverage .*images-g"):
+        ingest(context)
+    assert not Path(context.store("dataset"), "dataset.json").exists()
+    sky.survey["sources"] = [sky.source]
+    assert ingest(sky.context())["accepted"] > 60
+
+
+def test_pixels_beyond_a_half_are_refused_and_the_rest_goes_on(sky: Sky, damaged: Path) -> None:
+    with fits.open(damaged) as file:
+        pixels = np.array(file[1].data)
+        pixels[150:250, 150:250] = -7e4
+        file[1].data = pixels
+        file.writeto(damaged, overwrite=True)
+    found = reasons(sky)
+    assert found["pixels out of range"] > 0 and found[""] > 0
+
+
+def test_what_may_not_be_read_is_said_at_once(sky: Sky, tree: BrickTree) -> None:
+    with serve(tree.root) as server:
+        sky.source["root"] = server.url
+        context = sky.context()
+        source = Bricks(context.survey.sources[0], context.survey, context.settings)
+        rows = source.rows()
+        server.faults = {"forbidden": 1.0}
+        server.requests.clear()
+        with pytest.raises(GalaxyError, match="may not be read"):
+            source.read(rows)
+        assert max(count for path, count in server.requests.items() if path.startswith("/")) == 1  # not tried again
+
+
+def test_a_password_in_an_address_is_refused_and_never_shown(sky: Sky) -> None:
+    sky.source["root"] = "https://somebody:hunter2@host/dr9"
+    with pytest.raises(ValueError, match="environment variable") as refused:
+        sky.definition()
+    assert "`root`" in str(refused.value)
+    assert remote.shown("https://somebody:hunter2@host/dr9/a?key=hunter2") == "https://host/dr9/a"

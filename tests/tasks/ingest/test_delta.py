@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import shutil
 from typing import Any
@@ -164,6 +165,33 @@ def test_a_dataset_without_its_older_parts_says_so(survey) -> None:
     shutil.rmtree(survey.root / "small/ingest-old")
     with pytest.raises(GalaxyError, match=r"no stamp part at .*ingest-old.*run the ingest stage"):
         StampDataset.open(new["dataset"])
+    again = run(survey, "new")  # and running it makes the whole anew
+    assert "delta" not in again and again["accepted"] == 39
+
+
+def test_what_failed_is_tried_again(survey) -> None:
+    picture = (survey.images / "g004.png").read_bytes()
+    (survey.images / "g004.png").write_bytes(b"no picture")
+    assert run(survey, "old")["accepted"] == 39
+    (survey.images / "g004.png").write_bytes(picture)
+    survey.table = survey.table.iloc[:-1]
+    new = run(survey, "new")
+    assert new["accepted"] == 39 and new["delta"]["changed"] == 1 and not new["refused"]
+
+
+def test_a_shrunken_catalogue_is_made_anew(survey) -> None:
+    run(survey, "old")
+    survey.table = survey.table.iloc[:10]
+    assert "delta" not in run(survey, "new")
+
+
+def test_another_store_begins_anew(survey, tmp_path) -> None:
+    run(survey, "old")
+    change(survey)
+    context = survey.context("small/ingest-new")
+    moved = dataclasses.replace(context, settings=context.settings.model_copy(update={"store": "memory://stamps"}))
+    result = ingest(moved)
+    assert "delta" not in result and result["accepted"] == 39
 
 
 def test_bricks_are_opened_for_new_objects_alone(sky: Sky, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -19,6 +19,7 @@ from tasks.stamps.sky_order import sort_by_sky
 def small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pieces of seven rows, so that forty are many."""
     monkeypatch.setattr(partition, "ROWS", 7)
+    monkeypatch.setattr(partition, "GROUPS", 9)
     monkeypatch.setattr(table_batches.table_batches, "__kwdefaults__", {"optional": (), "rows": 7})
 
 

@@ -12,7 +12,10 @@ import pytest
 from astropy.table import Table
 
 from infra.errors import GalaxyError
+from tasks.ingest.fingerprint import table_digest
+from tasks.ingest.ingest import ingest
 from tasks.ingest.table_batches import read_table, table_batches
+from tests.doubles.brick_survey import Sky
 from tests.doubles.file_server import serve
 
 ROWS = 1000
@@ -36,7 +39,7 @@ def write_hats(frame: pd.DataFrame, root: Path) -> Path:
     """The files of a HATS catalogue as its readers need them: properties, and Parquet by HEALPix pixel."""
     root.mkdir(parents=True)
     (root / "hats.properties").write_text("obs_collection=test\ndataproduct_type=object\nhats_nrows=1000\n")
-    for order, pixel, rows in ((0, 4, frame[:300]), (1, 22, frame[300:650]), (1, 23, frame[650:])):
+    for order, pixel, rows in ((0, 4, frame[:50]), (1, 22, frame[50:120]), (1, 23, frame[120:])):
         folder = root / f"dataset/Norder={order}/Dir=0"
         folder.mkdir(parents=True, exist_ok=True)
         rows.to_parquet(folder / f"Npix={pixel}.parquet", index=False)
@@ -123,3 +126,14 @@ def test_memory_is_that_of_a_piece(tmp_path: Path) -> None:
     tracemalloc.stop()
     assert rows == 400_000
     assert peak < 400_000 * 8
+
+
+def test_a_hats_catalogue_is_ingested(sky: Sky) -> None:
+    whole = ingest(sky.context("file"))
+    write_hats(sky.objects, sky.folder / "hats")
+    sky.source["catalogue"] = str(sky.folder / "hats")
+    result = ingest(sky.context("hats"))
+    assert result["digest"] == whole["digest"]
+    before = table_digest(sky.source["catalogue"])
+    (sky.folder / "hats/dataset/Norder=0/Dir=0/Npix=4.parquet").unlink()
+    assert table_digest(sky.source["catalogue"]) != before
