@@ -14,6 +14,7 @@ from infra.settings import Settings
 from infra.stage_folder import StageFolder
 from tasks.ingest.sources import fingerprint
 from tasks.ingest.survey import SurveyDefinition, load_survey
+from tasks.preprocess.version import MEASURES_VERSION
 from tasks.stage import Record, StageContext
 
 READS: Mapping[str, tuple[str, ...]] = {
@@ -120,6 +121,8 @@ class Chain:
             inputs["tables"] = fingerprint(self.survey, self.settings)
         else:
             inputs["reads"] = {name: _identity(self._upstream(stage, name)) for name in READS[stage]}
+        if stage == "preprocess":
+            inputs["measures"] = MEASURES_VERSION
         if stage == "infer":
             inputs["models"] = dict(self.models)
         inputs["settings"] = getattr(self.profile, stage.replace("-", "_")).model_dump(mode="json")

@@ -47,7 +47,7 @@ def infer(context: StageContext) -> dict[str, Any]:
     GalaxyError
         If a version is not in the registry, no model answers for any stamp, or the catalogue cannot be proven whole.
     """
-    prepared = PreparedDataset.open(Path(context.upstream["preprocess"]["prepared"]))
+    prepared = PreparedDataset.open(context.upstream["preprocess"]["prepared"])
     versions = {name: str(content["version"]) for name, content in sorted(context.upstream["models"].items())}
     if not versions:
         raise GalaxyError("infer was given no model versions; train and register a model first")
@@ -118,10 +118,9 @@ def _pieces(
 ) -> Iterator[pa.Table]:
     """The catalogue's rows, a shard at a time: what is known of them, what the models said, and which models."""
     dataset = prepared.dataset
-    flags = [name for name in prepared.table.columns if str(name).startswith("flag_") or name == "usable"]
-    known = pa.Table.from_pandas(
-        prepared.table[[name for name in CARRIED if name in prepared.table] + flags], preserve_index=False
-    )
+    flags = [name for name in prepared.names if name.startswith("flag_") or name == "usable"]
+    carried = [name for name in CARRIED if name in prepared.names]
+    known = pa.Table.from_pandas(prepared.columns(carried + flags), preserve_index=False)
     for shard in range(len(dataset.shards)):
         said = read_shard_file(folder, shard, schema)
         piece = known.take(said["row"])

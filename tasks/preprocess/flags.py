@@ -25,11 +25,11 @@ MEASURES_OF_FLAG = {
     "faint": ("snr",),
     "star": ("falloff", "half_peak_radius"),
     "trail": ("trail",),
-    "saturated": ("saturation",),
+    "saturated": ("saturation", "sky"),
     "crowded": ("bright_area", "area"),
     "off_centre": ("offset", "outshone"),
 }
-"""Columns that each flag comes from, the first before all."""
+"""Measures that each flag comes from, the first before all; `sky` is that of the brightest band."""
 
 LEAST_COVERAGE = 0.75
 """`blank`: less of the stamp than this has data."""
@@ -121,15 +121,16 @@ def usable_stamps(flags: pd.DataFrame, valid: np.ndarray, quality: Quality) -> n
     return valid & ~flags[[f"flag_{name}" for name in quality.flags]].to_numpy().any(axis=1)
 
 
-def flag_limits(quality: Quality) -> dict[str, str]:
-    """What raises each flag, in few words and with the numbers, for captions."""
+def flag_limits(quality: Quality, units: str) -> dict[str, str]:
+    """What raises each flag, in few words and with the numbers, in the order of `MEASURES_OF_FLAG`."""
+    flooded = f", or sky > {FLOODED_SKY:g} and coloured, or > {FLOODED_ANYWAY:g}" if units == "rgb" else ""
     return {
         "blank": f"coverage < {LEAST_COVERAGE:g}, or peak < {LEAST_PEAK:g} sigma",
         "masked": f"mask fraction > {MOST_MASKED:g}",
         "faint": f"S/N < {quality.minimum_snr:g}",
         "star": f"falloff < {STAR_FALLOFF:g} and narrow; < {STAR_WIDTH_FALLOFF:g} where the PSF is known",
         "trail": f"line > {TRAIL_EXCESS:g} sigma",
-        "saturated": f"ceiling > {MOST_SATURATION:g} of the pixels, or a flooded sky",
+        "saturated": f"ceiling > {MOST_SATURATION:g} of the pixels{flooded}",
         "crowded": f"neighbours > {CROWDED_AREA:g} of the stamp, > {CROWDED_RATIO:g} times the galaxy",
         "off_centre": f"summit > {OFF_CENTRE:g} of the side away and > {OUTSHONE:g} times as bright",
     }

@@ -74,8 +74,9 @@ def measure_stamps(
         `saturation` is the share of pixels at the ceiling in any band) and `pixel_hash`.
     """
     if not len(images):  # one blank stamp tells the columns and their types
-        blank = (np.zeros((1, *each.shape[1:]), each.dtype) if each is not None else None for each in (images, invvar))
-        return _measure(*blank, units, bands).iloc[:0]
+        shape = (1, *images.shape[1:])
+        weight = None if invvar is None else np.zeros(shape, np.float32)
+        return _measure(np.zeros(shape, images.dtype), weight, units, bands).iloc[:0]
     batches = [slice(start, start + BATCH) for start in range(0, len(images), BATCH)]
     return pd.concat(
         [_measure(images[batch], None if invvar is None else invvar[batch], units, bands) for batch in batches],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -12,12 +13,18 @@ import numpy as np
 import pandas as pd
 
 from infra.errors import GalaxyError
-from infra.stage_folder import canonical_digest, write_atomic
+from infra.stage_folder import canonical_digest
+from tasks.preprocess.reading import reading_of
 from tasks.stamps.content import frame_digest
 from tasks.stamps.dataset import StampDataset
+from tasks.stamps.row_groups import column_names, one_piece, read_parquet, write_pieces
+from tasks.stamps.storage import Storage, open_storage
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 MANIFEST, TABLE, STATISTICS = "prepared.json", "prepared.parquet", "statistics.json"
+
+ROW_GROUP = 65_536
+"""Rows of the table that are written, and may be read, at once."""
 
 
 @dataclass(frozen=True)
@@ -29,49 +36,69 @@ class PreparedDataset:
     dataset
         The stamps; row i of `table` is row i of its catalogue.
     digest
-        Of the stamps' digest, the columns and the statistics; nothing else.
+        Of the stamps' digest, the columns, the statistics and the recipe for readers; nothing else.
     statistics
         See `train_statistics`.
+    reading
+        How stamps become model input: see `reading_of`.
     """
 
-    folder: Path
+    storage: Storage
     dataset: StampDataset
     digest: str
     statistics: dict[str, Any]
+    reading: dict[str, Any]
 
     @classmethod
-    def open(cls, folder: Path | str) -> PreparedDataset:
-        """Open what `preprocess` made.
+    def open(cls, root: Path | str) -> PreparedDataset:
+        """Open what `preprocess` made, at a path or URL.
 
         Raises
         ------
         GalaxyError
             If there is nothing, or the stamps are no longer those that were prepared.
         """
-        folder = Path(folder)
-        try:
-            manifest = json.loads((folder / MANIFEST).read_text())
-            statistics = json.loads((folder / STATISTICS).read_text())
-        except FileNotFoundError as error:
-            raise GalaxyError(f"no prepared dataset at {folder}: {error.filename} is missing; run preprocess") from None
+        storage = open_storage(root)
+        manifest, statistics = (json.loads(_read(storage, key)) for key in (MANIFEST, STATISTICS))
         if manifest["schema_version"] != SCHEMA_VERSION:
             raise GalaxyError(
-                f"{folder} has schema version {manifest['schema_version']}; this code reads {SCHEMA_VERSION}; "
-                "run preprocess again"
+                f"{storage.location} has schema version {manifest['schema_version']}; this code reads "
+                f"{SCHEMA_VERSION}; run preprocess again"
             )
         dataset = StampDataset.open(manifest["dataset"])
         if dataset.digest != manifest["dataset_digest"]:
             raise GalaxyError(
-                f"the stamps at {manifest['dataset']} have changed since {folder} was made; run preprocess again"
+                f"the stamps at {manifest['dataset']} have changed since {storage.location} was made; "
+                "run preprocess again"
             )
-        return cls(folder, dataset, manifest["digest"], statistics)
+        return cls(storage, dataset, manifest["digest"], statistics, manifest["reading"])
+
+    @property
+    def root(self) -> str:
+        """Path or URL of the prepared dataset."""
+        return self.storage.location
 
     @cached_property
     def table(self) -> pd.DataFrame:
-        """The stamps' catalogue with `split`, `usable`, `duplicate_group`, `flag_*` and the measures."""
-        own = pd.read_parquet(self.folder / TABLE)
-        catalog = self.dataset.catalog
-        return pd.concat([catalog, own.drop(columns="object_id")], axis=1)
+        """The stamps' catalogue with `split`, `usable`, `duplicate_group`, `flag_*` and the measures.
+
+        `coverage` is that of `describe_rows`, whatever the catalogue says.
+        """
+        return self.columns(self.names)
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Columns of `table`."""
+        return [*(name for name in self.dataset.names if name not in self._own), *self._own]
+
+    def columns(self, names: Sequence[str]) -> pd.DataFrame:
+        """Some columns of `table`, in this order, without reading the others."""
+        own = [name for name in names if name in self._own]
+        others = [name for name in names if name not in self._own]
+        tables = [read_parquet(self.storage, TABLE, own)] if own else []
+        if others or not own:
+            tables.append(self.dataset.columns(others))
+        return pd.concat(tables, axis=1)[list(names)]
 
     def rows(self, split: str, source: str | None = None, usable: bool = True) -> np.ndarray:
         """(n,) int64 rows of a split that have a stamp, ascending.
@@ -85,35 +112,67 @@ class PreparedDataset:
         usable
             Only stamps without a flag that the definition acts on; otherwise all valid ones.
         """
-        table = self.table
-        chosen = (table["split"] == split) & (table["usable"] if usable else table["state"] == "valid")
+        names = self._choice
+        chosen = (names["split"] == split) & (names["usable"] if usable else names["state"] == "valid")
         if source is not None:
-            chosen &= table["source"] == source
+            chosen &= names["source"] == source
         return np.flatnonzero(chosen.to_numpy()).astype(np.int64)
+
+    @cached_property
+    def _own(self) -> list[str]:
+        """Columns of preprocess; the object ids beside them only tell the rows apart."""
+        try:
+            names = column_names(self.storage, TABLE)
+        except FileNotFoundError:
+            raise _missing(self.storage, TABLE) from None
+        return [name for name in names if name != "object_id"]
+
+    @cached_property
+    def _choice(self) -> pd.DataFrame:
+        return self.columns(["split", "usable", "state", "source"])
 
 
 def write_prepared(
-    folder: Path, dataset: StampDataset, own: pd.DataFrame, statistics: dict[str, Any]
+    root: Path | str, dataset: StampDataset, own: pd.DataFrame, statistics: dict[str, Any]
 ) -> PreparedDataset:
-    """Publish a prepared dataset; the manifest is written last.
+    """Publish a prepared dataset at a path or URL; the manifest is written last.
 
     Parameters
     ----------
     own
         `object_id` and the columns of preprocess, row for row with the dataset's catalogue.
     """
-    parquet = own.to_parquet(index=False)
-    assert isinstance(parquet, bytes)
-    write_atomic(folder / TABLE, parquet)
-    write_atomic(folder / STATISTICS, json.dumps(statistics, indent=2, sort_keys=True).encode())
-    digest = canonical_digest(
-        {"stamps": dataset.digest, "columns": frame_digest(own), "statistics": canonical_digest(statistics)}
-    )
+    storage, reading = open_storage(root), reading_of(dataset)
+    storage.delete(MANIFEST)
+    write_pieces(storage, TABLE, one_piece(own), ROW_GROUP)
+    storage.write(STATISTICS, _json(statistics))
+    content = {
+        "stamps": dataset.digest,
+        "columns": frame_digest(own),
+        "statistics": canonical_digest(statistics),
+        "reading": canonical_digest(reading),
+    }
     manifest = {
         "schema_version": SCHEMA_VERSION,
-        "digest": digest,
+        "digest": canonical_digest(content),
         "dataset": dataset.root,
         "dataset_digest": dataset.digest,
+        "reading": reading,
     }
-    write_atomic(folder / MANIFEST, json.dumps(manifest, indent=2, sort_keys=True).encode())
-    return PreparedDataset.open(folder)
+    storage.write(MANIFEST, _json(manifest))
+    return PreparedDataset.open(root)
+
+
+def _json(content: dict[str, Any]) -> bytes:
+    return json.dumps(content, indent=2, sort_keys=True).encode()
+
+
+def _read(storage: Storage, key: str) -> bytes:
+    content = storage.read(key)
+    if content is None:
+        raise _missing(storage, key)
+    return content
+
+
+def _missing(storage: Storage, key: str) -> GalaxyError:
+    return GalaxyError(f"no prepared dataset at {storage.location}: {storage.where(key)} is missing; run preprocess")

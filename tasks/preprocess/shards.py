@@ -15,11 +15,9 @@ from infra.cluster import Workers
 from infra.stage_folder import write_atomic
 from tasks.preprocess.measure import measure_stamps
 from tasks.preprocess.statistics import pixel_counts
+from tasks.preprocess.version import MEASURES_VERSION
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.stamp import VALID
-
-MEASURES_VERSION = 2
-"""Raised whenever a measure changes its meaning, so that old pieces are not mixed with new ones."""
 
 SELECTION = "selection.npy"
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from tasks.preprocess.sky import SIGMA_OF_MAD, Sky, border_of, cut_boxes, scatter
+from tasks.preprocess.sky import SIGMA_OF_MAD, Sky, border_of, cut_boxes, quantile_of, scatter
 
 THRESHOLD = 3.0
 """The central segment never reaches below so many sigmas of the smoothed signal."""
@@ -88,7 +88,8 @@ def measure_sources(images: np.ndarray, sky: Sky) -> Sources:
     side = min(height, width)
     light = combine_bands(images, sky)
     smooth = ndimage.gaussian_filter(light, (0, smoothing_pixels(side), smoothing_pixels(side)))
-    signal = smooth / _noise_of(smooth)[:, None, None]
+    known = np.isfinite(sky.medians).all(axis=1)
+    signal = smooth / _noise_of(smooth, known)[:, None, None]
 
     peak, central = _central_segment(signal)
     bright_segments, bright_area = _bright_segments(signal, central)
@@ -96,7 +97,7 @@ def measure_sources(images: np.ndarray, sky: Sky) -> Sources:
     shape = _shape(light, central)
     pixels_inside = central.sum(axis=(1, 2))
     with np.errstate(divide="ignore", invalid="ignore"):
-        snr = (light * central).sum(axis=(1, 2)) / (_noise_of_sums(light) * np.sqrt(pixels_inside))
+        snr = (light * central).sum(axis=(1, 2)) / (_noise_of_sums(light, known) * np.sqrt(pixels_inside))
     none = pixels_inside == 0
     return Sources(
         snr=np.where(none, 0, snr).astype(np.float32),
@@ -192,20 +193,21 @@ def _bright_segments(signal: np.ndarray, central: np.ndarray) -> tuple[np.ndarra
     return number, np.bincount(stamps, area[other], minlength=count) / (height * width)
 
 
-def _noise_of(smooth: np.ndarray) -> np.ndarray:
-    """(n,) scatter of a smoothed frame: median over border boxes of the box's own scatter."""
-    return _positive(np.median(scatter(border_of(cut_boxes(smooth))), axis=-1))
+def _noise_of(smooth: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(n,) scatter of a smoothed frame: median over the known border boxes (n, m) of the box's own scatter."""
+    return _positive(quantile_of(scatter(border_of(cut_boxes(smooth))), known, 0.5))
 
 
-def _noise_of_sums(light: np.ndarray) -> np.ndarray:
-    """(n,) scatter of a sum of m pixels over sqrt(m), from neighbouring border boxes.
+def _noise_of_sums(light: np.ndarray, known: np.ndarray) -> np.ndarray:
+    """(n,) scatter of a sum of m pixels over sqrt(m), from neighbouring border boxes that are both known (n, m).
 
     For independent pixels that is the scatter of a pixel; where a picture was resampled or compressed it is more.
     """
     boxes = border_of(cut_boxes(light))
     means = boxes.mean(axis=-1)
-    steps = means - np.roll(means, 1, axis=1)
-    return _positive(SIGMA_OF_MAD * np.median(np.abs(steps), axis=1) / np.sqrt(2) * np.sqrt(boxes.shape[-1]))
+    steps = np.abs(means - np.roll(means, 1, axis=1))
+    typical = quantile_of(steps, known & np.roll(known, 1, axis=1), 0.5)
+    return _positive(SIGMA_OF_MAD * typical / np.sqrt(2) * np.sqrt(boxes.shape[-1]))
 
 
 def _positive(noise: np.ndarray) -> np.ndarray:

@@ -61,19 +61,18 @@ def assign_splits(
     """
     ra, dec = catalog["ra"].to_numpy(float), catalog["dec"].to_numpy(float)
     placed = np.isfinite(ra) & np.isfinite(dec)
-    keys = _keys(catalog, healpix_cells(ra, dec, settings.split_cell_order), settings.split_cell_order)
-    codes = _codes(keys, settings)
+    cells = healpix_cells(ra, dec, settings.split_cell_order)
+    codes = np.empty(len(catalog), np.int64)
+    distinct, inverse = np.unique(cells[placed], return_inverse=True)
+    codes[placed] = _codes([_cell_key(cell, settings) for cell in distinct], settings)[inverse.reshape(-1)]
+    codes[~placed] = _codes(_keys(catalog[~placed]), settings)
 
     guard = np.zeros(len(catalog), bool)
     guard[placed] = _near_border(ra[placed], dec[placed], widths[placed], settings)
     guard = _any_of(groups, guard)
 
-    names = catalog["source"].astype(str) + "/" + catalog["field"].astype(str)
-    together = connect(
-        len(catalog), [equal_pairs(pd.Series(groups)), equal_pairs(names.where(catalog["field"].notna()))]
-    )
-    # What stays together follows its rows with a position, whose keys are those of cells; without any, the first key.
-    leader = _first_of(together, keys, placed | ~_any_of(together, placed))
+    together = connect(len(catalog), [equal_pairs(pd.Series(groups)), _same_field(catalog)])
+    leader = _leaders(catalog, together, placed, cells, settings)
     guard |= _any_of(together, placed & (codes != codes[leader]))
     guard |= ~placed & _any_of(together, guard)
     codes = codes[leader]
@@ -133,14 +132,42 @@ def _cells(rows: pd.DataFrame, order: int) -> int:
     return len(np.unique(cells[cells >= 0]))
 
 
-def _keys(catalog: pd.DataFrame, cells: np.ndarray, order: int) -> np.ndarray:
-    """(N,) text whose hash decides each row's split."""
-    objects = "object/" + catalog["object_id"].astype(str)
-    fields = "field/" + catalog["source"].astype(str) + "/" + catalog["field"].astype(str)
-    keys = np.where(catalog["field"].notna(), fields, objects).astype(object)
-    placed = cells >= 0
-    keys[placed] = [f"cell/{order}/{cell}" for cell in cells[placed]]
-    return keys
+def _cell_key(cell: int, settings: PreprocessSettings) -> str:
+    """Text whose hash decides the split of a cell."""
+    return f"cell/{settings.split_cell_order}/{cell}"
+
+
+def _keys(rows: pd.DataFrame) -> np.ndarray:
+    """(n,) text whose hash decides the split of each row without a position."""
+    objects = "object/" + rows["object_id"].astype(str)
+    fields = "field/" + rows["source"].astype(str) + "/" + rows["field"].astype(str)
+    return np.where(rows["field"].notna(), fields, objects).astype(object)
+
+
+def _same_field(catalog: pd.DataFrame) -> np.ndarray:
+    """(M, 2) pairs that chain the rows of each source's fields."""
+    known = np.flatnonzero(catalog["field"].notna().to_numpy())
+    rows = catalog.iloc[known]
+    return known[equal_pairs((rows["source"].astype(str) + "/" + rows["field"].astype(str)).reset_index(drop=True))]
+
+
+def _leaders(
+    catalog: pd.DataFrame, together: np.ndarray, placed: np.ndarray, cells: np.ndarray, settings: PreprocessSettings
+) -> np.ndarray:
+    """(N,) the row whose split each row takes: its own, unless it stays together with others.
+
+    These follow their rows with a position, of which the one whose cell comes first in the alphabet; without any, the
+    row whose key does.
+    """
+    leaders = np.arange(len(catalog))
+    several = np.flatnonzero(np.bincount(together, minlength=len(catalog))[together] > 1)
+    keys = _keys(catalog.iloc[several])
+    of_cell = placed[several]
+    keys[of_cell] = [_cell_key(cell, settings) for cell in cells[several][of_cell]]
+    _, groups = np.unique(together[several], return_inverse=True)
+    groups = groups.reshape(-1)
+    leaders[several] = several[_first_of(groups, keys, of_cell | ~_any_of(groups, of_cell))]
+    return leaders
 
 
 def _codes(keys: Sequence[str] | np.ndarray, settings: PreprocessSettings) -> np.ndarray:
@@ -190,7 +217,7 @@ def _codes_at(vectors: np.ndarray, settings: PreprocessSettings) -> np.ndarray:
     ra = np.degrees(np.arctan2(vectors[:, 1], vectors[:, 0])) % 360
     dec = np.degrees(np.arcsin(np.clip(vectors[:, 2], -1, 1)))
     cells, inverse = np.unique(healpix_cells(ra, dec, settings.split_cell_order), return_inverse=True)
-    return _codes([f"cell/{settings.split_cell_order}/{cell}" for cell in cells], settings)[inverse.reshape(-1)]
+    return _codes([_cell_key(cell, settings) for cell in cells], settings)[inverse.reshape(-1)]
 
 
 def _any_of(groups: np.ndarray, mask: np.ndarray) -> np.ndarray:

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from tasks.preprocess.measure import OF_BAND
+
 PERCENTILES = (0.1, 1, 5, 25, 50, 75, 95, 99, 99.9)
 
 
@@ -55,13 +57,13 @@ def train_statistics(counts: Mapping[str, np.ndarray], train: pd.DataFrame, band
     counts
         Source to pixel counts (C, V).
     train
-        Rows of the usable train stamps with `source`, `sky_<b>`, `noise_<b>`, `snr`.
+        Rows of the usable train stamps with `source`, `sky_<b>`, `noise_<b>`, `background_<b>`, `gradient_<b>`, `snr`.
 
     Returns
     -------
     dict
         `sources` and `all`: each with `stamps`, and by band `mean`, `sigma`, `percentiles`, `pixels`, and the medians
-        over stamps `sky` and `noise`. JSON values.
+        over stamps of `sky`, `noise`, `background` and `gradient`, None where unknown. JSON values.
     """
     statistics: dict[str, Any] = {"split": "train", "sources": {}}
     for source in sorted(counts):
@@ -74,8 +76,7 @@ def train_statistics(counts: Mapping[str, np.ndarray], train: pd.DataFrame, band
 def _describe(counts: np.ndarray, stamps: pd.DataFrame, bands: Sequence[str]) -> dict[str, Any]:
     by_band = band_statistics(counts, bands)
     for band in bands:
-        by_band[band]["sky"] = _median(stamps[f"sky_{band}"])
-        by_band[band]["noise"] = _median(stamps[f"noise_{band}"])
+        by_band[band] |= {name: _median(stamps[f"{name}_{band}"]) for name in OF_BAND}
     return {"stamps": len(stamps), "snr": _median(stamps["snr"]), "bands": by_band}
 
 

@@ -30,7 +30,7 @@ Rows = NDArray[np.int64]
 
 def open_prepared(context: StageContext) -> PreparedDataset:
     """The prepared dataset that the stage reads; raises GalaxyError if no usable train stamp is in it."""
-    prepared = PreparedDataset.open(Path(context.upstream["preprocess"]["prepared"]))
+    prepared = PreparedDataset.open(context.upstream["preprocess"]["prepared"])
     if not len(prepared.rows("train")):
         raise GalaxyError(
             f"survey {context.survey.name}: no usable train stamp is left after preprocess; look at its flags and "

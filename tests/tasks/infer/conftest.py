@@ -82,6 +82,13 @@ class MemoryPrepared:
     table: pd.DataFrame
     digest: str = "p" * 64
 
+    @property
+    def names(self) -> list[str]:
+        return list(self.table)
+
+    def columns(self, names: list[str]) -> pd.DataFrame:
+        return self.table[names]
+
     def rows(self, split: str, source: str | None = None, usable: bool = True) -> np.ndarray:
         kept = self.table["split"] == split
         if source is not None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import weakref
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -19,6 +20,7 @@ from tasks.preprocess.flags import FLAGS
 from tasks.preprocess.prepare import preprocess
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.preprocess.splits import GUARD, SPLITS
+from tasks.stamps.dataset import StampDataset
 from tasks.stamps.errors import LostShardError
 
 
@@ -90,6 +92,7 @@ def test_statistics_are_those_of_the_train_pixels(done):
 def test_figures_are_drawn(done):
     names = {path.rsplit("/", 1)[1] for path in done["figures"]}
     assert {"quality_report.png", "thumbnails.png", "measures.png"} <= names
+    assert done["report"] in done["figures"]  # which MLflow keeps
     for path in done["figures"]:
         with open(path, "rb") as file:
             assert file.read(8) == b"\x89PNG\r\n\x1a\n"
@@ -135,6 +138,23 @@ def test_it_lies_in_the_store_where_there_is_one(done, tiny_sky, tmp_path, undra
     there.storage.delete("prepared.parquet")
     with pytest.raises(GalaxyError, match=r"memory://.*prepared\.parquet is missing; run preprocess"):
         PreparedDataset.open(result["prepared"]).rows("train")
+
+
+def test_pixels_of_one_shard_at_a_time_are_in_memory(tiny_sky, tmp_path, undrawn, monkeypatch):
+    read, held = StampDataset.read_shard, []
+
+    def counted(self, i, name="images"):
+        pixels = read(self, i, name)
+        alive.add(i)
+        weakref.finalize(pixels, alive.discard, i)
+        held.append(len(alive))
+        return pixels
+
+    alive = set()
+    monkeypatch.setattr(StampDataset, "read_shard", counted)
+    preprocess(tiny_sky.context(tmp_path))
+    assert len(held) == 2 * len(tiny_sky.dataset.shards) > 10  # once for the measures, once for the statistics
+    assert max(held) <= 2
 
 
 def test_columns_are_read_one_by_one(done):
@@ -236,7 +256,7 @@ def test_the_real_sky_loses_stars_and_keeps_galaxies():
     for name, keep in {"gz2": 0.6, "efigi": 1.0, "decals_rings": 0.7, "stripe82": 0.76}.items():
         files = sorted((sky / name / "images").iterdir())
         stamps = []
-        for file in files[:: max(1, len(files) // 150)]:
+        for file in files[:: max(1, len(files) // 60)]:
             with Image.open(file) as image:
                 side = round(min(image.size) * keep)
                 left, top = (image.size[0] - side) // 2, (image.size[1] - side) // 2

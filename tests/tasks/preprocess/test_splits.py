@@ -53,6 +53,8 @@ def dense():
 @pytest.mark.parametrize(("order", "width"), [(6, 40.0), (7, 120.0), (10, 60.0), (12, 55.0)])
 def test_stamps_of_different_splits_never_share_sky(dense, order, width):
     settings = PreprocessSettings(split_cell_order=order)
+    if order >= 10:  # small cells: a corner of the field has hundreds of them
+        dense = dense[(dense["ra"] < 149.7) & (dense["dec"] < 1.7)].reset_index(drop=True)
     splits = split(dense, width, settings)
     # squares of this width share sky up to sqrt(2) widths apart, corner to corner
     assert nearest_of_other_split(dense, splits, 1.6 * width) > 2**0.5 * width

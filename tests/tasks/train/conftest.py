@@ -149,7 +149,7 @@ def drawn_context(
             "profile": Profile(name="tiny", threads=1, pretrain=PretrainSettings(**numbers)),
             "settings": Settings(home=folder, sky=folder / "no-sky", mlflow_uri="sqlite:///unused.db"),
             "folder": folder,
-            "upstream": {"preprocess": {"prepared": str(prepared.folder), "digest": prepared.digest}},
+            "upstream": {"preprocess": {"prepared": prepared.root, "digest": prepared.digest}},
             "progress": silent,
             "record": lambda step, metrics: None,
         }

@@ -101,7 +101,7 @@ def store(folder: Path, units: str, lenses: int = COUNT) -> tuple[Path, str]:
         }
     )
     prepared = write_prepared(folder / "prepared", dataset, own, {})
-    return prepared.folder, prepared.digest
+    return prepared.root, prepared.digest
 
 
 def survey(units: str, tables: list[str]) -> SurveyDefinition:
