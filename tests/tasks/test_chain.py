@@ -43,9 +43,7 @@ def test_the_surveys_of_the_readme_are_valid_and_leave_out_what_they_have_no_lab
     settings = Settings(home=tmp_path, sky=tmp_path, mlflow_uri="")
     for example in examples:
         path.write_text(example)
-        chain = Chain(
-            load_survey(str(path)), load_profile("laptop"), Settings(home=tmp_path, sky=tmp_path, mlflow_uri="")
-        )
+        chain = Chain(load_survey(str(path)), load_profile("laptop"), settings)
         missing.append([stage for stage in STAGES if chain.missing_labels(stage)])
     assert missing == [["finetune", "align", "find-lenses"], ["find-lenses"]]  # tiles without labels, labelled pictures
 
