@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cached_property
 from pathlib import Path, PurePosixPath
 
@@ -11,7 +13,9 @@ import numpy as np
 import pandas as pd
 
 from infra.errors import GalaxyError
+from infra.remote import file_system, is_url, join, persistently, shown
 from infra.settings import SKY_VARIABLE, Settings
+from infra.stage_folder import canonical_digest
 from tasks.ingest.fingerprint import listing_digest, table_digest
 from tasks.ingest.image_files import open_fluxes, open_picture
 from tasks.ingest.resample import flux_stamp, kept_side, picture_stamp
@@ -32,7 +36,7 @@ class ImageFolder:
 
     def __init__(self, source: ImagesSource, definition: SurveyDefinition, settings: Settings) -> None:
         self.source = source
-        self.folder = Path(expand(source.folder, settings))
+        self.folder = expand(source.folder, settings)
         self.table = SourceTable(source.name, source.catalogue, source.columns, definition, settings)
         self.units = definition.units
         self.bands = tuple(definition.bands)
@@ -50,11 +54,7 @@ class ImageFolder:
 
     def batches(self) -> Iterator[Batch]:
         """See Streaming; errors as of `rows`."""
-        if not self.folder.is_dir():
-            raise GalaxyError(
-                f"{self.table.what}: no folder {self.folder}; correct `folder` in the survey definition, "
-                f"or set {SKY_VARIABLE} to where the images are"
-            )
+        self._need_folder()
         for cells in self.table.batches():
             files = self._files(cells)
             yield Batch(self.table.rows(cells).assign(file=files, version=files.map(self._listing)), cells)
@@ -65,22 +65,48 @@ class ImageFolder:
 
     def fingerprint(self) -> dict[str, str]:
         """See StampSource: the table's content, and names, sizes and times of the images."""
-        if not self.folder.is_dir():
+        self._need_folder()
+        local = not is_url(self.folder)
+        images = listing_digest(Path(self.folder)) if local else canonical_digest(sorted(self._listing.items()))
+        return {self.source.catalogue: table_digest(self.table.place), self.source.folder: images}
+
+    def _need_folder(self) -> None:
+        if not (self._listing if is_url(self.folder) else Path(self.folder).is_dir()):
             raise GalaxyError(
-                f"{self.table.what}: no folder {self.folder}; "
-                f"correct `folder` in the survey definition, or set {SKY_VARIABLE} to where the images are"
+                f"{self.table.what}: no folder {shown(self.folder)}; correct `folder` in the survey definition, "
+                f"or set {SKY_VARIABLE} to where the images are"
             )
-        return {self.source.catalogue: table_digest(self.table.place), self.source.folder: listing_digest(self.folder)}
 
     @cached_property
     def _listing(self) -> dict[str, str]:
         """Name of each file, relative to the folder, to its size and time: another image has others."""
+        if is_url(self.folder):
+            system, root = file_system(self.folder)
+            told = persistently(lambda: system.find(root, detail=True), shown(self.folder))
+            prefix = root.rstrip("/") + "/"
+            return {
+                str(path).removeprefix(prefix): f"{one['size']} {one.get('ETag') or one.get('LastModified')}"
+                for path, one in told.items()
+            }
         found = {}
         for folder, _, names in os.walk(self.folder):
             for path in (Path(folder) / name for name in names):
                 state = path.stat()
                 found[path.relative_to(self.folder).as_posix()] = f"{state.st_size} {state.st_mtime_ns}"
         return found
+
+    @contextmanager
+    def _on_disk(self, name: str) -> Iterator[Path]:
+        """Path of an image; a remote one is fetched for as long as the context lasts."""
+        if not is_url(self.folder):
+            yield Path(self.folder) / name
+            return
+        system, path = file_system(join(self.folder, name))
+        with tempfile.TemporaryDirectory() as scratch:
+            here = Path(scratch) / PurePosixPath(name).name
+            with suppress(FileNotFoundError):  # then there is none, as on a disk
+                persistently(lambda: system.get_file(path, str(here)), shown(join(self.folder, name)))
+            yield here
 
     def read(self, rows: pd.DataFrame) -> list[Stamp | Refusal]:
         """A stamp, or the reason why there is none, for each row."""
@@ -103,12 +129,12 @@ class ImageFolder:
         place = PurePosixPath(name)
         if place.is_absolute() or ".." in place.parts:
             return Refusal("image outside of the folder", detail=name)
-        path = self.folder / place
         is_fits = name.lower().endswith(FITS_SUFFIXES)
         if is_fits != (self.units == "nanomaggy"):
             kind = "a FITS image" if is_fits else "a picture"
             return Refusal("units do not fit", detail=f"{name} is {kind}, the definition's units are {self.units}")
-        return self._read_fluxes(path) if is_fits else self._read_picture(path)
+        with self._on_disk(name) as path:
+            return self._read_fluxes(path) if is_fits else self._read_picture(path)
 
     def _read_picture(self, path: Path) -> Stamp | Refusal:
         opened = open_picture(path, self.source.rescale.keep, self.stamp_size)

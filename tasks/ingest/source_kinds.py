@@ -30,13 +30,17 @@ class Definition(BaseModel):
 
 
 class Columns(Definition):
-    """Names of a catalogue's columns. Positions are in degrees, ICRS."""
+    """Names of a catalogue's columns. Positions are ICRS."""
 
     object_id: str | list[str] = Field(
         "object_id", description="Unique name of an object; several columns are joined by a hyphen."
     )
-    ra: str | None = Field(None, description="Right ascension, degrees.")
-    dec: str | None = Field(None, description="Declination, degrees.")
+    ra: str | None = Field(None, description="Right ascension.")
+    dec: str | None = Field(None, description="Declination.")
+    position_unit: Literal["degree", "hour", "radian"] = Field(
+        "degree",
+        description="Unit of the position; with `hour` the right ascension is in hours, the declination in degrees.",
+    )
     file: str | None = Field(None, description="File of the image, relative to the source's folder.")
     field: str | None = Field(None, description="Rows with the same value share pixels: they are split as one.")
 
@@ -78,7 +82,9 @@ class ImagesSource(Definition):
 
     kind: Literal["images"]
     name: Name
-    folder: str = Field(description="Folder of the images; `${GALAXY_SKY}` stands for the sky folder.")
+    folder: str = Field(
+        description="Folder of the images, by path or as s3://...; `${GALAXY_SKY}` stands for the sky folder."
+    )
     catalogue: str = Field(description="Table (CSV, Parquet, FITS, VOTable) with one or more rows per image.")
     columns: Columns = Columns()
     survey_bands: str = Field(description="Filters that the picture was made of, such as gri.")

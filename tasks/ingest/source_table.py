@@ -16,6 +16,9 @@ from tasks.ingest.survey import SurveyDefinition, expand
 from tasks.ingest.table_batches import table_batches
 from tasks.ingest.tables import object_ids
 
+DEGREES_OF_UNIT = {"degree": (1.0, 1.0), "hour": (15.0, 1.0), "radian": (180 / np.pi, 180 / np.pi)}
+"""Unit of a position to degrees of right ascension and of declination."""
+
 
 class SourceTable:
     """The catalogue that a source's definition names.
@@ -98,19 +101,20 @@ class SourceTable:
             known = frame[columns.field].astype("str")
             fields = (f"{self.source}/" + known).astype(object).where(known.notna(), None)
         unknown = pd.Series(np.nan, index=frame.index)
+        ra_unit, dec_unit = DEGREES_OF_UNIT[columns.position_unit]
         return pd.DataFrame(
             {
                 "object_id": self.ids(frame),
-                "ra": unknown if columns.ra is None else _degrees(frame[columns.ra]),
-                "dec": unknown if columns.dec is None else _degrees(frame[columns.dec]),
+                "ra": unknown if columns.ra is None else _degrees(frame[columns.ra], ra_unit),
+                "dec": unknown if columns.dec is None else _degrees(frame[columns.dec], dec_unit),
                 "field": fields,
             },
             index=frame.index,
         )
 
 
-def _degrees(column: pd.Series) -> pd.Series:
-    return pd.to_numeric(column, errors="coerce").astype(np.float64)
+def _degrees(column: pd.Series, unit: float) -> pd.Series:
+    return pd.to_numeric(column, errors="coerce").astype(np.float64) * unit
 
 
 @dataclass(frozen=True)

@@ -51,6 +51,17 @@ def test_workers_and_order_of_the_table_do_not_change_the_digest(survey) -> None
     assert ingest(survey.context("cluster", workers=2))["digest"] == alone
 
 
+@pytest.mark.parametrize(("unit", "factors"), [("hour", (15, 1)), ("radian", (57.29577951308232, 57.29577951308232))])
+def test_positions_in_other_units_are_the_same_places(survey, unit: str, factors: tuple[float, float]) -> None:
+    expected = ingest(survey.context("degrees"))
+    survey.source["columns"]["position_unit"] = unit
+    for name, factor in zip(("ra", "dec"), factors, strict=True):
+        survey.table[name] /= factor
+    found = ingest(survey.context("others"))
+    here, there = (StampDataset.open(result["dataset"]).catalog for result in (expected, found))
+    assert np.allclose(here[["ra", "dec"]], there[["ra", "dec"]], rtol=0, atol=1e-9)
+
+
 def test_bad_rows_are_refused_and_the_rest_goes_on(survey) -> None:
     table = survey.table
     table.loc[0, "ra"] = np.nan

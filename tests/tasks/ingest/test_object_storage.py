@@ -156,3 +156,19 @@ def test_a_wrong_bucket_or_protocol_is_named(sky: Sky, cloud: ObjectStore, monke
     sky.source["catalogue"] = "ftq://host/objects.parquet"
     with pytest.raises(GalaxyError, match=r"ftq://host/objects.parquet.*s3://"):
         ingest(sky.context())
+
+
+def test_pictures_are_read_from_s3_as_from_a_folder(make_survey, cloud: ObjectStore) -> None:
+    survey = make_survey(20)
+    here = ingest(survey.context("here"))
+    upload(cloud, survey.images, "pictures")
+    cloud.client().delete_object(Bucket="stamps", Key="pictures/g003.png")
+    survey.source["folder"] = "s3://stamps/pictures"
+    there = ingest(survey.context("there"))
+    assert there["refused"] == {"no image file": 1} and here["accepted"] == there["accepted"] + 1
+    ours, theirs = (StampDataset.open(result["dataset"]) for result in (here, there))
+    kept = ours.catalog.index[ours.catalog["object_id"] != "pictures/g003"]
+    assert np.array_equal(ours.read_rows(kept), theirs.read_rows(np.arange(len(theirs))))
+    survey.source["folder"] = "s3://stamps/elsewhere"
+    with pytest.raises(GalaxyError, match=r"no folder s3://stamps/elsewhere"):
+        ingest(survey.context("nowhere"))
