@@ -9,15 +9,20 @@ from __future__ import annotations
 import datetime
 import json
 import logging
+import multiprocessing
 import re
 import shutil
 import sys
 import time
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import cutana
+import numpy as np
 import pandas as pd
 import zarr
+from cutana.cutout_writer_zarr import append_to_zarr_archive, create_process_zarr_archive_initial
 from loguru import logger
 
 READY = re.compile(r"^(\S+ \S+) \| .*Cutout process started with")
@@ -33,21 +38,49 @@ def main(job_file: Path) -> None:
     shutil.rmtree(out, ignore_errors=True)
     out.mkdir(parents=True)
     catalogue, count = write_catalogue(job, out)
-    orchestrator = cutana.StreamingOrchestrator(settings(job, catalogue, out, count))
+    config = settings(job, catalogue, out, count)
     began = time.time()
-    try:
-        orchestrator.init_streaming(
-            batch_size=500, write_to_disk=True, max_workers=job["workers"], min_workers=job["workers"]
-        )
-        for _ in range(orchestrator.get_batch_count()):
-            orchestrator.next_batch()
-        ended = time.time()
-    finally:
-        orchestrator.cleanup()
+    if job["way"] == "functions":
+        functions(config, catalogue, job["workers"])
+    else:
+        streaming(config, job["workers"])
+    ended = time.time()
     stores = sorted(out.glob("batch_*/images.zarr"))
     cutouts = sum(zarr.open_group(store, mode="r")["images"].shape[0] for store in stores)
     ready = first_ready(out)
     print(json.dumps({"cutouts": cutouts, "seconds": ended - max(began, ready), "start": max(0.0, ready - began)}))
+
+
+def streaming(config: Any, workers: int) -> None:
+    """As it is shipped."""
+    orchestrator = cutana.StreamingOrchestrator(config)
+    try:
+        orchestrator.init_streaming(batch_size=500, write_to_disk=True, max_workers=workers, min_workers=workers)
+        for _ in range(orchestrator.get_batch_count()):
+            orchestrator.next_batch()
+    finally:
+        orchestrator.cleanup()
+
+
+def functions(config: Any, catalogue: Path, workers: int) -> None:
+    """Its extraction and its Zarr writer, tile by tile, in processes that begin with everything imported."""
+    config.do_only_cutout_extraction = True
+    tiles = [rows for _, rows in pd.read_parquet(catalogue).groupby("fits_file_paths", sort=False)]
+    with multiprocessing.get_context("fork").Pool(workers) as pool:
+        pool.map(partial(one_tile, config=config), list(enumerate(tiles)), chunksize=1)
+
+
+def one_tile(item: tuple[int, pd.DataFrame], config: Any) -> None:
+    """The stamps of one tile into a Zarr store of their own."""
+    number, rows = item
+    store = str(Path(config.output_dir) / f"batch_{number:06d}" / "images.zarr")
+    first = True
+    for result in cutana.create_cutouts_direct(rows, config, max_workers=1):
+        write = create_process_zarr_archive_initial if first else append_to_zarr_archive
+        stamps = np.stack(result["cutouts"]).astype(np.float32, copy=False)
+        if write({"cutouts": stamps, "metadata": result["metadata"]}, store, config) is None:
+            raise RuntimeError(f"cutana wrote nothing to {store}")
+        first = False
 
 
 def write_catalogue(job: dict, out: Path) -> tuple[Path, int]:
@@ -73,7 +106,7 @@ def write_catalogue(job: dict, out: Path) -> tuple[Path, int]:
     return out / "catalogue.parquet", len(table)
 
 
-def settings(job: dict, catalogue: Path, out: Path, count: int) -> object:
+def settings(job: dict, catalogue: Path, out: Path, count: int) -> Any:
     """What leaves pixels alone, and does as little else as cutana allows."""
     bands = list(job["tiles"][0])
     config = cutana.get_default_config()
