@@ -116,11 +116,11 @@ class Bricks:
             If the disk fails.
         """
         answers: list[Stamp | Refusal | None] = [None] * len(rows)
-        names = rows["file"].astype(object).to_numpy()
-        places = {name: np.flatnonzero(names == name) for name in dict.fromkeys(names) if isinstance(name, str)}
-        for place in np.flatnonzero([not isinstance(name, str) for name in names]):
+        names = rows["file"].reset_index(drop=True)
+        places = names.groupby(names).indices
+        for place in np.flatnonzero(names.isna()):
             answers[place] = Refusal("no tile covers it", state="no_coverage")
-        for tile, contents in self._fetched(list(places)):
+        for tile, contents in self._fetched(list(names.dropna().unique())):
             here = places[tile]
             for place, answer in zip(here, self._cut(tile, rows.iloc[here], contents), strict=True):
                 answers[place] = answer
