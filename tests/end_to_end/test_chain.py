@@ -56,7 +56,7 @@ def test_killed_at_any_moment_ends_with_the_same_digests(finished: Home, tmp_pat
     home = make_home(tmp_path / "killed")
     pause = random.Random(7)
     kills = 0
-    while kills < 4:
+    while kills < 3:
         process = home.start(*home.run_arguments())
         try:
             process.wait(timeout=14 + 20 * pause.random())
