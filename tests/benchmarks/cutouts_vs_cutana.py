@@ -9,6 +9,7 @@ and astropy alone: decode every image, write as many bytes of stamps.
 
 from __future__ import annotations
 
+import importlib
 import json
 import shutil
 import statistics
@@ -16,16 +17,17 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from astropy.io import fits
-from distributed import Client, LocalCluster
 
-from infra.cluster import DaskWorkers
+from infra.cluster import Workers, open_client
 from infra.profile import ClusterSettings, IngestSettings, Profile
 from infra.remote import join
 from infra.settings import Settings
@@ -37,7 +39,7 @@ from tasks.stamps.part import Part
 from tests.benchmarks.result import report
 from tests.doubles.brick_tree import BrickTree, make_benchmark_bricks
 
-BRICKS, SIZE, WORKERS = 8, 152, 2
+BRICKS, SIZE, WORKERS = 6, 152, 2
 STAMPS_PER_BRICK = 230
 """As many as galaxies of Stein et al.'s list (76 million) are on one of the survey's 331,958 bricks."""
 
@@ -88,7 +90,7 @@ def choose(tree: BrickTree) -> pd.DataFrame:
     return table[middle].groupby("brickname").head(STAMPS_PER_BRICK).reset_index(drop=True)
 
 
-def ours(root: Path, workers: DaskWorkers, turn: int) -> float:
+def ours(root: Path, workers: Workers, turn: int) -> float:
     """Seconds of the ingest after its plan, catalogue and proof included."""
     definition = SurveyDefinition.model_validate(
         {
@@ -177,23 +179,19 @@ def decode_and_write(job: tuple[list[Path], Path]) -> None:
     np.zeros((STAMPS_PER_BRICK, len(BANDS), SIZE, SIZE), np.float16).tofile(out)
 
 
-class worker_processes:  # noqa: N801 - it is used as a function
-    """Our Dask workers and the limit's processes, both with all that they import in memory."""
+@contextmanager
+def worker_processes() -> Iterator[tuple[Workers, ProcessPoolExecutor]]:
+    """Our workers, as a profile starts them, and the limit's processes, all with what they import in memory."""
+    with open_client(ClusterSettings(kind="local", workers=WORKERS)) as workers, ProcessPoolExecutor(WORKERS) as pool:
+        list(workers.map(import_all, range(4 * WORKERS)))
+        list(pool.map(abs, range(2 * WORKERS)))
+        yield workers, pool
 
-    def __enter__(self) -> tuple[DaskWorkers, ProcessPoolExecutor]:
-        """Start them."""
-        self._cluster = LocalCluster(n_workers=WORKERS, threads_per_worker=1, processes=True, dashboard_address=None)
-        self._client = Client(self._cluster)
-        self._client.run(lambda: __import__("tasks.ingest.bricks") and None)
-        self._pool = ProcessPoolExecutor(WORKERS)
-        list(self._pool.map(abs, range(2 * WORKERS)))
-        return DaskWorkers(self._client), self._pool
 
-    def __exit__(self, *_: object) -> None:
-        """Stop them."""
-        self._pool.shutdown()
-        self._client.close()
-        self._cluster.close()
+def import_all(_: int) -> None:
+    """What a worker needs."""
+    importlib.import_module("tasks.ingest.bricks")
+    time.sleep(0.5)
 
 
 def cutana_python() -> Path:
