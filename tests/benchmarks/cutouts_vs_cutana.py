@@ -108,7 +108,7 @@ def ours(root: Path, workers: Workers, turn: int) -> float:
         profile=Profile(
             name="bench",
             cluster=ClusterSettings(workers=WORKERS),
-            ingest=IngestSettings(shard_stamps=512, chunk_stamps=16),
+            ingest=IngestSettings(shard_stamps=256, chunk_stamps=16),
         ),
         settings=Settings(home=root, sky=root, mlflow_uri="unused"),
         folder=root / f"ours{turn}",
