@@ -63,7 +63,7 @@ def test_an_unknown_key_of_a_survey_is_told_the_keys_of_its_own_part(tmp_path: P
         load_survey(str(path))
     columns, source = sorted(str(caught.value).splitlines())
     assert "sources.0.images.columns.id" in columns
-    assert columns.endswith("allowed there are object_id, ra, dec, file, field")
+    assert columns.endswith("allowed there are object_id, ra, dec, position_unit, file, field")
     assert "sources.0.images.seed" in source
     assert "folder, catalogue, columns" in source
     assert "lens_rate" not in source  # a key of the other kind of source
