@@ -210,38 +210,39 @@ class Bricks:
         shape = (len(ra), len(self.bands), self.stamp_size, self.stamp_size)
         images = np.zeros(shape, np.float16)
         invvar = np.zeros(shape, np.float32) if self.keep_invvar else None
-        covered: np.ndarray | None = None
-        bright = False
+        covered = np.ones((len(ra), *shape[2:]), bool)
+        fits = np.ones(len(ra), bool)
         for channel, band in enumerate(self.bands):
             plane = planes[f"image {band}"]
             cut = Cut(*plane.positions(ra, dec), self.stamp_size, plane.shape)
             factor = self._nanomaggies(plane)
-            pixels = plane.pixels(cut.rows, cut.columns)
-            weight = self._weight(planes.get(f"invvar {band}"), plane, cut)
-            has_data = _with_data(pixels, weight)
-            if has_data is not None:
-                pixels = np.where(has_data, pixels, np.float32(0))
-            cut.into(images[:, channel], to_half(pixels if factor == 1 else pixels * factor))
-            if weight is not None and invvar is not None:
-                weight = weight if has_data is None else np.where(has_data, weight, np.float32(0))
-                cut.into(invvar[:, channel], weight if factor == 1 else weight / factor**2)
-            if has_data is not None or (cut.overlap < 1).any():
-                here = np.zeros((len(ra), *shape[2:]), bool)
-                cut.into(here, np.ones(pixels.shape, bool) if has_data is None else has_data)
-                covered = here if covered is None else covered & here
-            extreme = max(float(pixels.max(initial=0)), -float(pixels.min(initial=0)))
-            bright = bright or extreme * float(factor) > LARGEST_HALF
-        coverage = np.ones(len(ra)) if covered is None else covered.mean(axis=(1, 2))
+            image = plane.pixels(cut)
+            weights = self._weight(planes.get(f"invvar {band}"), plane, cut)
+            for place, square in enumerate(cut.squares):  # stamp by stamp: its pixels stay in the processor's cache
+                pixels = np.asarray(image[square.source], np.float32)
+                weight = None if weights is None else np.asarray(weights[square.source], np.float32)
+                has_data = _with_data(pixels, weight)
+                if has_data is not None:
+                    pixels = np.where(has_data, pixels, np.float32(0))
+                pixels = pixels * factor
+                images[place, channel][square.target] = to_half(pixels)
+                if invvar is not None and weight is not None:
+                    weight = weight if has_data is None else np.where(has_data, weight, np.float32(0))
+                    invvar[place, channel][square.target] = weight / factor**2
+                if has_data is not None or square.overlap < 1:
+                    here = np.zeros(shape[2:], bool)
+                    here[square.target] = True if has_data is None else has_data
+                    covered[place] &= here
+                extreme = max(pixels.max(initial=0), -pixels.min(initial=0))
+                fits[place] &= extreme <= LARGEST_HALF
+        coverage = covered.mean(axis=(1, 2))
         columns = {"pixel_scale": [plane.pixel_scale] * len(ra), "coverage": coverage.tolist()}
         if "mask" in planes:
             columns["mask_fraction"] = self._masked(planes["mask"], ra, dec).tolist()
         own = [dict(zip(columns, values, strict=True)) for values in zip(*columns.values(), strict=True)]
-        fits = np.ones(len(ra), bool)
-        if bright:
-            fits = np.array([np.isfinite(image).all() for image in images])
         return [
-            self._answer(tile, image, None if invvar is None else invvar[i], own[i], bool(fits[i]))
-            for i, image in enumerate(images)
+            self._answer(tile, images[i], None if invvar is None else invvar[i], own[i], bool(fits[i]))
+            for i in range(len(ra))
         ]
 
     def _answer(
@@ -273,19 +274,19 @@ class Bricks:
         return np.float32(10 ** ((ZERO_POINT - source.zero_point) / 2.5) / seconds)
 
     def _weight(self, plane: Plane | None, image: Plane, cut: Cut) -> np.ndarray | None:
-        """Inverse variance of the cut's rectangle."""
+        """Inverse variance, of the image's shape, where the cut needs it."""
         if plane is None:
             return None
         if plane.shape != image.shape:
             raise UnreadableError(f"{plane.name} is {plane.shape}, {image.name} is {image.shape}")
-        return plane.pixels(cut.rows, cut.columns)
+        return plane.pixels(cut)
 
     def _masked(self, plane: Plane, ra: np.ndarray, dec: np.ndarray) -> np.ndarray:
         """(n,) share of each stamp that the mask marks as a defect."""
         cut = Cut(*plane.positions(ra, dec), self.stamp_size, plane.shape)
-        defects = np.zeros((len(ra), self.stamp_size, self.stamp_size), bool)
-        cut.into(defects, (plane.values(cut.rows, cut.columns) & self.source.mask_bits) != 0)
-        return np.asarray(defects.mean(axis=(1, 2)))
+        bits = plane.pixels(cut)
+        defects = [np.count_nonzero(bits[square.source] & self.source.mask_bits) for square in cut.squares]
+        return np.array(defects) / self.stamp_size**2
 
 
 def _with_data(pixels: np.ndarray, weight: np.ndarray | None) -> np.ndarray | None:

@@ -20,6 +20,7 @@ from astropy.wcs.utils import proj_plane_pixel_scales
 
 from infra.errors import GalaxyError
 from infra.remote import GarbledError, is_local, join, persistently, shown
+from tasks.ingest.cut import Cut
 from tasks.ingest.image_files import is_files_fault
 from tasks.ingest.tables import GZIP, plain
 
@@ -74,12 +75,10 @@ class Plane:
         x, y = self.wcs.all_world2pix(ra, dec, 0)
         return np.asarray(x), np.asarray(y)
 
-    def pixels(self, rows: slice, columns: slice) -> np.ndarray:
-        """A rectangle of the image as float32, not to be written to; errors as of `values`."""
-        return np.asarray(self.values(rows, columns), np.float32)
+    def pixels(self, cut: Cut) -> np.ndarray:
+        """(H, W) image as it is in those places that the cut's squares show; elsewhere it may be zero.
 
-    def values(self, rows: slice, columns: slice) -> np.ndarray:
-        """A rectangle as it is; of a compressed image, only the pieces that it touches are decompressed.
+        Of a compressed image only the pieces under the squares are decompressed, unless the whole is had sooner.
 
         Raises
         ------
@@ -87,13 +86,19 @@ class Plane:
             If it cannot be decoded.
         """
         try:
-            compressed = isinstance(self.unit, fits.CompImageHDU)
-            values = self.unit.section[rows, columns] if compressed else self.unit.data[rows, columns]
+            if not isinstance(self.unit, fits.CompImageHDU):
+                return np.asarray(self.unit.data)
+            pieces = cut.pieces(self.unit.tile_shape)
+            if pieces is None:
+                return np.asarray(self.unit.section[:, :])
+            image = np.zeros(self.shape, self.unit.section[:1, :1].dtype)
+            for piece in pieces:
+                image[piece] = self.unit.section[piece]
         except OSError as error:
             raise _read_error(self.name, error) from error
         except Exception as error:  # decompressors raise errors of kinds of their own
             raise UnreadableError(f"{self.name}: {error}") from error
-        return np.asarray(values)
+        return image
 
 
 class TileFiles:

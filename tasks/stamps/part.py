@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from infra.stage_folder import canonical_digest
 from tasks.stamps import ledger
@@ -26,7 +27,7 @@ from tasks.stamps.row_groups import (
     as_table,
     common_schema,
     read_parquet,
-    read_row_group,
+    read_row_groups,
     to_parquet,
     write_pieces,
     write_row_groups,
@@ -39,6 +40,9 @@ SCHEMA_VERSION = 1
 PART, PLAN, REFUSED = "part.json", "plan.parquet", "refused.parquet"
 CATALOGUE, QUARANTINE, PROOF = "catalog.parquet", "quarantine.parquet", "proof.json"
 QUARANTINE_COLUMNS = ("kind", "source", "object_id", "table", "state", "reason", "detail")
+
+ROWS_AT_ONCE = 20_000
+"""Rows that are finalised together; shards may be small, and a table costs its time whatever its length."""
 
 Read = Callable[[pd.DataFrame], Sequence[Stamp | Refusal]]
 """Takes rows of the plan, gives a stamp or a refusal for each, in order."""
@@ -122,7 +126,7 @@ class Part:
 
     def plan(self, shard: int) -> pd.DataFrame:
         """The planned rows of one shard."""
-        return read_row_group(self.storage, PLAN, shard)
+        return read_row_groups(self.storage, PLAN, [shard])
 
     def load(self, shards: Sequence[int], read: Read) -> list[ledger.ShardRecord]:
         """Read the stamps of some shards at once, and write shard by shard: each object whole, the ledger last.
@@ -161,7 +165,7 @@ class Part:
         valid: Counter[str] = Counter()
         reasons: dict[str, dict[str, str]] = {}
         for record in self._records():
-            table = self._outcomes(record)[["state", "reason", "detail"]]
+            table = self._outcomes([record])[["state", "reason", "detail"]]
             for source, mine in table.groupby(self.plan(record.shard)["source"].to_numpy(object)):
                 rows[str(source)] += len(mine)
                 valid[str(source)] += int((mine["state"] == STATES[VALID]).sum())
@@ -178,7 +182,7 @@ class Part:
         ----------
         complete
             Takes plan and outcomes of some rows; gives their catalogue and further rows for the quarantine. It is
-            called for each shard, twice.
+            called for all rows in turn, twice.
 
         Raises
         ------
@@ -225,17 +229,19 @@ class Part:
     def _completed(
         self, records: Sequence[ledger.ShardRecord], complete: Complete
     ) -> Iterator[tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]]:
-        """Shard by shard: its rows of the catalogue, what became of each, and further rows for the quarantine."""
-        learned = {name for record in records for name in self._outcomes(record).columns}
-        for record in records:
-            outcomes = self._outcomes(record)
+        """Some shards at a time: rows of the catalogue, what became of each, and further rows for the quarantine."""
+        learned = {name for record in records for name in pq.read_schema(self._outcome_file(record)).names}
+        at_once = max(1, ROWS_AT_ONCE // self.layout.shard)
+        for first in range(0, len(records), at_once):
+            some = records[first : first + at_once]
+            outcomes = self._outcomes(some)
             for name in sorted(learned.difference(outcomes.columns)):
                 outcomes[name] = None  # an object, which has no type yet
-            catalogue, further = complete(self._merged(record.shard, outcomes))
+            catalogue, further = complete(self._merged([record.shard for record in some], outcomes))
             if len(catalogue) != len(outcomes):
                 raise IncompletePartError(
-                    f"shard {record.shard} of {self.storage.location}: {len(outcomes)} rows came in, {len(catalogue)} "
-                    "are in the catalogue; nothing is published"
+                    f"shards {some[0].shard} to {some[-1].shard} of {self.storage.location}: {len(outcomes)} rows came "
+                    f"in, {len(catalogue)} are in the catalogue; nothing is published"
                 )
             yield catalogue, outcomes, further
 
@@ -315,14 +321,19 @@ class Part:
                 ledger.check_size(self.storage, record, key)
         return found
 
-    def _outcomes(self, record: ledger.ShardRecord) -> pd.DataFrame:
-        content = ledger.read_verified(self.storage, record, ledger.outcome_key(record.shard))
-        return pd.read_parquet(io.BytesIO(content))
+    def _outcome_file(self, record: ledger.ShardRecord) -> io.BytesIO:
+        return io.BytesIO(ledger.read_verified(self.storage, record, ledger.outcome_key(record.shard)))
 
-    def _merged(self, shard: int, outcomes: pd.DataFrame) -> pd.DataFrame:
-        plan = self.plan(shard)
+    def _outcomes(self, records: Sequence[ledger.ShardRecord]) -> pd.DataFrame:
+        """What became of each row of some shards; a column that only some have is missing in the others."""
+        tables = [pq.read_table(self._outcome_file(record)) for record in records]
+        return pa.concat_tables(tables, promote_options="permissive").to_pandas()
+
+    def _merged(self, shards: Sequence[int], outcomes: pd.DataFrame) -> pd.DataFrame:
+        plan = read_row_groups(self.storage, PLAN, shards)
         if plan["object_id"].tolist() != outcomes["object_id"].tolist():
-            raise IncompletePartError(f"shard {shard} of {self.storage.location} does not hold the planned objects")
+            told = f"shards {shards[0]} to {shards[-1]} of {self.storage.location}"
+            raise IncompletePartError(f"{told} do not hold the planned objects")
         learned = outcomes.drop(columns=["object_id", "reason", "detail", "content"])
         both = [name for name in learned if name in plan]
         for name in both:  # what was read from the image wins over what the table said

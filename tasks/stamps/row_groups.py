@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import IO
 
 import pandas as pd
@@ -74,10 +74,10 @@ def write_pieces(storage: Storage, key: str, pieces: Pieces, rows: int) -> None:
         write_row_groups(file, schema, (as_table(frame, schema) for frame in pieces()), rows)
 
 
-def read_row_group(storage: Storage, key: str, number: int) -> pd.DataFrame:
-    """One row group of a table."""
+def read_row_groups(storage: Storage, key: str, numbers: Sequence[int]) -> pd.DataFrame:
+    """Some row groups of a table."""
     with storage.open(key) as opened, pq.ParquetFile(opened) as file:
-        return file.read_row_group(number).to_pandas()
+        return file.read_row_groups(list(numbers)).to_pandas()
 
 
 def column_names(storage: Storage, key: str) -> list[str]:

@@ -39,7 +39,7 @@ from tasks.stamps.part import Part
 from tests.benchmarks.result import report
 from tests.doubles.brick_tree import BrickTree, make_benchmark_bricks
 
-BRICKS, SIZE, WORKERS = 6, 152, 2
+COLUMNS, ROWS, SIZE, WORKERS = 6, 4, 152, 2
 STAMPS_PER_BRICK = 230
 """As many as galaxies of Stein et al.'s list (76 million) are on one of the survey's 331,958 bricks."""
 
@@ -54,7 +54,7 @@ def main() -> None:
     python = cutana_python()
     with tempfile.TemporaryDirectory() as folder, worker_processes() as (workers, pool):
         root = Path(folder)
-        tree = make_benchmark_bricks(root / "bricks", BRICKS)
+        tree = make_benchmark_bricks(root / "bricks", COLUMNS, ROWS)
         objects = choose(tree)
         objects.to_parquet(root / "objects.parquet")
         seconds: dict[str, list[float]] = {"ours": [], "cutana": [], "cutana_functions": [], "limit": []}

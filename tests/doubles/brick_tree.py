@@ -173,7 +173,8 @@ def make_brick_tree(
 
 def make_benchmark_bricks(
     root: Path,
-    count: int,
+    columns: int,
+    rows: int,
     *,
     side: int = TRUE_SIDE,
     objects_per_brick: int = 6000,
@@ -181,7 +182,7 @@ def make_benchmark_bricks(
     seed: int = 0,
     bands: Sequence[str] = BANDS,
 ) -> BrickTree:
-    """A row of bricks of the survey's size, made fast: copies of 200 objects, each in the middle of some pixel.
+    """A rectangle of bricks of the survey's size, made fast: copies of 200 objects, each in the middle of some pixel.
 
     Pixels compress like the survey's. Seeing is the same in all bricks, and neighbours do not show the same objects.
 
@@ -190,7 +191,7 @@ def make_benchmark_bricks(
     objects_per_brick
         Objects on a brick's images; the survey has 6000 in its mean brick.
     """
-    bricks = _lay_bricks(count, 1, side, TRUE_STEP * side / TRUE_SIDE, bands, (150.0, 2.0), seed)
+    bricks = _lay_bricks(columns, rows, side, TRUE_STEP * side / TRUE_SIDE, bands, (150.0, 2.0), seed)
     for brick in bricks:
         brick.conditions = bricks[0].conditions
     fwhm = {band: bricks[0].psf_fwhm(band) for band in bands}

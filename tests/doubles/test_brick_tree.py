@@ -199,7 +199,7 @@ def test_a_step_that_leaves_gaps_between_bricks_is_refused(tmp_path: Path) -> No
 
 
 def test_benchmark_bricks_are_mostly_noise(tmp_path: Path) -> None:
-    tree = make_benchmark_bricks(tmp_path, 2, side=400, objects_per_brick=70, bands=["r"])
+    tree = make_benchmark_bricks(tmp_path, 2, 1, side=400, objects_per_brick=70, bands=["r"])
     assert len(tree.objects) == 140
     for number, brick in enumerate(tree.bricks["brickname"]):
         image, weight = (read(tree, number, product, "r") for product in ("image", "invvar"))
