@@ -39,9 +39,10 @@ def near_sizes(side: int) -> list[int]:
 
 def explain_size(side: int) -> str:
     """For errors: which sides are legal, and the nearest to an illegal one."""
+    near = near_sizes(side)
     return (
         f"sides must be multiples of {SIZE_STEP} px from {SMALLEST_SIZE} to {LARGEST_SIZE}; "
-        f"nearest to {side} are {' and '.join(map(str, near_sizes(side)))}"
+        f"nearest to {side} {'are' if len(near) > 1 else 'is'} {' and '.join(map(str, near))}"
     )
 
 

@@ -21,8 +21,8 @@ ANY_SIZE = {"dynamic_img_size": True}
 """How timm's transformers are told not to insist on one image size: ViTs interpolate their position embeddings to each
 map, Swin makes the masks of its shifted windows for it."""
 
-PROBED_SIZES = (32, 96, 160)
-"""Pixels; a backbone that takes these takes any multiple of 32: those that insist on windows fail at one of them."""
+PROBED_SIZES = (96, 160)
+"""Pixels. Who insists on one size, or on windows that divide every map, fails at 3 or 5 tokens of the last stage."""
 
 
 class BackboneError(ValueError):
@@ -181,4 +181,4 @@ def _probe(backbone: Backbone) -> None:
 
 def _near(name: str) -> str:
     close = [near for near in get_close_matches(name, timm.list_models(), n=4) if near != name]
-    return f"{'near it are ' + ', '.join(close) if close else 'nothing is near it'}; such as {', '.join(EXAMPLES)} do"
+    return f"{'near it are ' + ', '.join(close) if close else 'nothing is near it'}; some that serve: {', '.join(EXAMPLES)}"
