@@ -169,6 +169,7 @@ def _read(name: str) -> Backbone:
     )
 
 
+@torch.no_grad()
 def _probe(backbone: Backbone) -> None:
     """Raise what the model raises at some sizes, or ValueError if its maps are not what timm says of them."""
     body = backbone.build().eval()
@@ -181,4 +182,5 @@ def _probe(backbone: Backbone) -> None:
 
 def _near(name: str) -> str:
     close = [near for near in get_close_matches(name, timm.list_models(), n=4) if near != name]
-    return f"{'near it are ' + ', '.join(close) if close else 'nothing is near it'}; some that serve: {', '.join(EXAMPLES)}"
+    found = f"near it are {', '.join(close)}" if close else "nothing is near it"
+    return f"{found}; some that serve: {', '.join(EXAMPLES)}"

@@ -53,7 +53,17 @@ def test_weights_of_our_own_encoder_keep_the_names_that_older_files_have(preset:
         names = network.state_dict()
         whole = torch.nn.ModuleDict({"lvm": network})
     assert {name.split(".")[0] for name in names} == {
-        *("rgb_mean", "rgb_spread", "shallow", "patch_embedding", "patch_norm", "mask_token", "stages", "merges", "norm"),
+        *(
+            "rgb_mean",
+            "rgb_spread",
+            "shallow",
+            "patch_embedding",
+            "patch_norm",
+            "mask_token",
+            "stages",
+            "merges",
+            "norm",
+        ),
         *("upsamples", "joins", "decoder_stages", "decoder_norm", "final_upsample", "to_rgb"),
     }
     assert set(whole.state_dict()) == {f"lvm.{name}" for name in names}, "within another network too"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import subprocess
@@ -152,7 +153,7 @@ def test_pretraining_reaches_every_weight_and_goes_on_from_its_checkpoint(name: 
         assert torch.equal(value, resumed.state_dict()[key]), key
 
 
-class _Stop(Exception):
+class Interruption(Exception):  # noqa: N818 - no error, but the end of a test's first half
     pass
 
 
@@ -161,15 +162,19 @@ def _fit_until(objective: MaskedReconstruction, last: int, folder: Path) -> None
         for step in range(start, last):
             images = torch.randint(0, 256, (4, 3, 64, 64), generator=torch.Generator().manual_seed(step))
             yield {"images": images.to(torch.uint8), "rows": torch.arange(4)}
-        raise _Stop
+        raise Interruption
 
-    try:
+    with contextlib.suppress(Interruption):
         fit(
-            objective, batches_from, steps=4, folder=folder, checkpoint_steps=2,
-            learning_rate=1e-3, weight_decay=0.05, seed=0,
-        )  # fmt: skip
-    except _Stop:
-        pass
+            objective,
+            batches_from,
+            steps=4,
+            folder=folder,
+            checkpoint_steps=2,
+            learning_rate=1e-3,
+            weight_decay=0.05,
+            seed=0,
+        )
 
 
 FRESH = """

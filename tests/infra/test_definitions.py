@@ -56,7 +56,9 @@ def test_presets_are_ours_or_models_of_timm(tmp_path: Path, preset: str) -> None
     assert load_profile(str(path)).pretrain.preset == preset
 
 
-@pytest.mark.parametrize("crop, binning", [(128, 1), (152, 1), (160, 1), (224, 1), (256, 1), (512, 1), (512, 4), (128, 4)])
+@pytest.mark.parametrize(
+    "crop, binning", [(128, 1), (152, 1), (160, 1), (224, 1), (256, 1), (512, 1), (512, 4), (128, 4)]
+)
 def test_what_networks_take_may_be_set(tmp_path: Path, crop: int, binning: int) -> None:
     path = tmp_path / "mine.toml"
     path.write_text(f'name = "mine"\n[pretrain]\ncrop = {crop}\nbinning = {binning}\n')

@@ -57,7 +57,9 @@ def test_stages_are_run_in_the_chains_order_whatever_order_they_are_named_in() -
 def test_an_encoder_that_timm_lacks_is_refused_before_the_first_stage(tmp_path: Path) -> None:
     path = tmp_path / "mine.toml"
     path.write_text('name = "mine"\n[pretrain]\npreset = "timm:convnext_nanno"\n')
-    with pytest.raises(GalaxyError, match=r"profile mine: `pretrain.preset`.*'convnext_nanno'; near it are convnext_nano"):
+    with pytest.raises(
+        GalaxyError, match=r"profile mine: `pretrain.preset`.*'convnext_nanno'; near it are convnext_nano"
+    ):
         open_chain("embedded", str(path))
     path.write_text('name = "mine"\n[pretrain]\npreset = "timm:test_resnet"\n')
     assert open_chain("embedded", str(path)).profile.pretrain.preset == "timm:test_resnet"
