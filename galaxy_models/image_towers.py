@@ -45,11 +45,10 @@ class LvmTower(nn.Module):
         self.lvm = lvm
         self.features = sum(lvm.channels)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in lvm.channels)
-        self.lvm.requires_grad_(True)
         # The decoder is not used here; without gradients the optimiser leaves it as it was pre-trained.
-        for part in (lvm.upsamples, lvm.joins, lvm.decoder_stages, lvm.decoder_norm, lvm.final_upsample, lvm.to_rgb):
-            part.requires_grad_(False)
-        lvm.mask_token.requires_grad_(False)
+        self.lvm.requires_grad_(False)
+        lvm.encoder.requires_grad_(True)
+        lvm.encoder.mask_token.requires_grad_(False)
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, h, w) to (N, sum of the pyramid's channels)."""

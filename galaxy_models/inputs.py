@@ -18,9 +18,32 @@ from .photometry import viewer_rgb
 
 UNITS = ("nanomaggy", "rgb")
 
+SMALLEST_SIZE, LARGEST_SIZE, SIZE_STEP = 32, 512, 8
+"""Sides of what a network sees, pixels."""
+
 
 class InputError(ValueError):
     """Images that a model must not be asked about; the message names the value and the legal ones."""
+
+
+def is_legal_size(side: int) -> bool:
+    """Whether a network takes images of this side, pixels."""
+    return SMALLEST_SIZE <= side <= LARGEST_SIZE and side % SIZE_STEP == 0
+
+
+def near_sizes(side: int) -> list[int]:
+    """The legal sides next to an illegal one, pixels: one or two."""
+    around = (side // SIZE_STEP * SIZE_STEP, -(-side // SIZE_STEP) * SIZE_STEP)
+    return sorted({min(max(size, SMALLEST_SIZE), LARGEST_SIZE) for size in around})
+
+
+def explain_size(side: int) -> str:
+    """For errors: which sides are legal, and the nearest to an illegal one."""
+    near = near_sizes(side)
+    return (
+        f"sides must be multiples of {SIZE_STEP} px from {SMALLEST_SIZE} to {LARGEST_SIZE}; "
+        f"nearest to {side} {'are' if len(near) > 1 else 'is'} {' and '.join(map(str, near))}"
+    )
 
 
 @dataclass(frozen=True)
@@ -36,11 +59,17 @@ class InputSpec:
     crop
         Side of the central square that the model looks at, pixels.
     binning
-        Pixels averaged along each side after crop and stretch; the network sees crop / binning.
+        Pixels averaged along each side after crop and stretch; the network sees crop / binning, a multiple of 8 from
+        32 to 512.
     pixel_scale
         Range of legal pixel scales, "/px.
     unknown_pixel_scale
         Whether a pixel scale of 0 (unknown) is accepted.
+
+    Raises
+    ------
+    InputError
+        If no network takes crop / binning; the message names the nearest that is taken.
     """
 
     bands: tuple[str, ...]
@@ -50,6 +79,15 @@ class InputSpec:
     pixel_scale: tuple[float, float]
     unknown_pixel_scale: bool
     stretch: str = "viewer"
+
+    def __post_init__(self) -> None:
+        size = self.network_size
+        if self.crop % self.binning or not is_legal_size(size):
+            crops = " or ".join(str(near * self.binning) for near in near_sizes(size))
+            raise InputError(
+                f"crop {self.crop} px with binning {self.binning} shows the network {self.crop / self.binning:g} px; "
+                f"{explain_size(size)}, so take a crop of {crops}"
+            )
 
     @classmethod
     def from_dict(cls, content: dict[str, Any]) -> InputSpec:

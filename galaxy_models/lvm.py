@@ -1,9 +1,10 @@
-"""The large vision model: a Swin encoder-decoder of the SUNet family, from RGB to RGB."""
+"""The large vision model: an encoder with four stages, ours or one of timm's, and a Swin decoder on top; RGB to RGB."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from difflib import get_close_matches
 from typing import Any, cast
 
 import numpy as np
@@ -12,19 +13,26 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from .card import CardError, ModelCard
-from .swin import PatchMerging, SwinStage
+from .encoder import STRIDES, Encoder, initialise_linear
+from .inputs import InputError, explain_size, is_legal_size
+from .swin import SwinStage
+from .swin_encoder import SwinEncoder
+from .timm_encoder import BackboneError, TimmEncoder
 from .upsample import DualUpsample
 
-PATCH = 4
+PATCH = STRIDES[0]
 """Pixels along a side of a token of the first stage."""
 
-STRIDE = 32
+STRIDE = STRIDES[-1]
 """Pixels along a side of a token of the last stage; inputs are padded to a multiple of it."""
+
+TIMM = "timm:"
+"""What a preset begins with that takes a backbone of timm for the encoder, such as `timm:convnext_nano`."""
 
 
 @dataclass(frozen=True)
 class LvmConfiguration:
-    """All that the network is built from.
+    """All that the network with our own encoder is built from.
 
     Attributes
     ----------
@@ -48,6 +56,40 @@ class LvmConfiguration:
     mlp_ratio: float = 4.0
     drop_path: float = 0.0
 
+    def encoder(self) -> Encoder:
+        """The encoder, weights yet to be initialised."""
+        return SwinEncoder(self.channels, self.depths, self.heads, self.window, self.mlp_ratio, self.drop_path)
+
+
+@dataclass(frozen=True)
+class TimmConfiguration:
+    """All that the network with an encoder of timm is built from; the decoder's numbers are those of `small`.
+
+    Attributes
+    ----------
+    backbone
+        Name of the model in timm.
+    channels
+        Of the decoder at stride 4, whatever the encoder's; twice and four times as many at strides 8 and 16.
+    decoder_depths
+        Swin blocks of the decoder at strides 16, 8, 4.
+    heads
+        Attention heads of the decoder at strides 4, 8, 16.
+    """
+
+    backbone: str
+    channels: int = 48
+    decoder_depths: tuple[int, int, int] = (2, 2, 2)
+    heads: tuple[int, int, int] = (3, 6, 12)
+    window: int = 8
+    mlp_ratio: float = 4.0
+
+    def encoder(self) -> Encoder:
+        """The encoder, with timm's own initial weights."""
+        return TimmEncoder(self.backbone)
+
+
+Configuration = LvmConfiguration | TimmConfiguration
 
 PRESETS = {
     "nano": LvmConfiguration(24, (2, 2, 2, 1), (1, 1, 1), (2, 4, 4, 4)),
@@ -62,53 +104,49 @@ class GalaxyLVM(nn.Module):
 
     Attributes
     ----------
+    encoder
+        See `Encoder`.
     channels
         Channels of the four encoder maps.
     embedding_size
         Dimensions of `embed`.
     """
 
-    def __init__(self, configuration: LvmConfiguration, preset: str = "") -> None:
+    def __init__(self, configuration: Configuration, preset: str = "") -> None:
         super().__init__()
         self.configuration = configuration
         self.preset = preset
-        first = configuration.channels
-        self.channels: tuple[int, ...] = tuple(first * 2**stage for stage in range(4))
-        self.embedding_size = self.channels[1] + self.channels[2]
         # RGB is standardised inside; pre-training measures the numbers and they travel with the weights
         self.register_buffer("rgb_mean", torch.zeros(3))
         self.register_buffer("rgb_spread", torch.ones(3))
-        self.shallow = nn.Conv2d(3, first, 3, padding=1)
-        self.patch_embedding = nn.Conv2d(first, first, PATCH, stride=PATCH)
-        self.patch_norm = nn.LayerNorm(first)
-        self.mask_token = nn.Parameter(torch.zeros(first))
-        self.stages = nn.ModuleList(self._encoder_stages())
-        self.merges = nn.ModuleList(PatchMerging(channels) for channels in self.channels[:3])
-        self.norm = nn.LayerNorm(self.channels[3])
-        self.upsamples = nn.ModuleList(DualUpsample(channels, 2) for channels in self.channels[:0:-1])
-        self.joins = nn.ModuleList(nn.Linear(2 * channels, channels) for channels in self.channels[2::-1])
-        self.decoder_stages = nn.ModuleList(self._decoder_stages())
+        self.encoder = configuration.encoder()
+        self.channels = self.encoder.channels
+        self.embedding_size = self.channels[1] + self.channels[2]
+        first = configuration.channels
+        widths = (4 * first, 2 * first, first)  # of the decoder at strides 16, 8, 4
+        below = (self.channels[3], *widths[:2])
+        skips = self.channels[2::-1]
+        self.upsamples = nn.ModuleList(DualUpsample(*pair, factor=2) for pair in zip(below, widths, strict=True))
+        self.joins = nn.ModuleList(nn.Linear(w + skip, w) for w, skip in zip(widths, skips, strict=True))
+        levels = zip(widths, configuration.decoder_depths, configuration.heads[2::-1], strict=True)
+        self.decoder_stages = nn.ModuleList(
+            SwinStage(width, depth, heads, configuration.window, configuration.mlp_ratio, [0.0] * depth)
+            for width, depth, heads in levels
+        )
         self.decoder_norm = nn.LayerNorm(first)
-        self.final_upsample = DualUpsample(first, PATCH)
+        self.final_upsample = DualUpsample(first, first, PATCH)
         self.to_rgb = nn.Conv2d(first, 3, 3, padding=1, bias=False)
-        self.apply(_initialise)
-        nn.init.trunc_normal_(self.mask_token, std=0.02)
+        self._initialise()
+        if isinstance(self.encoder, SwinEncoder):
+            self.register_state_dict_post_hook(_flatten_names)
+            self.register_load_state_dict_pre_hook(_nest_names)
 
-    def _encoder_stages(self) -> list[SwinStage]:
-        shape = self.configuration
-        blocks = sum(shape.depths)
-        rates = [shape.drop_path * block / max(1, blocks - 1) for block in range(blocks)]
-        stages, start = [], 0
-        for channels, depth, heads in zip(self.channels, shape.depths, shape.heads, strict=True):
-            drop_paths = rates[start : start + depth]
-            stages.append(SwinStage(channels, depth, heads, shape.window, shape.mlp_ratio, drop_paths))
-            start += depth
-        return stages
-
-    def _decoder_stages(self) -> list[SwinStage]:
-        shape = self.configuration
-        levels = zip(self.channels[2::-1], shape.decoder_depths, shape.heads[2::-1], strict=True)
-        return [SwinStage(c, depth, heads, shape.window, shape.mlp_ratio, [0.0] * depth) for c, depth, heads in levels]
+    def _initialise(self) -> None:
+        self.encoder.initialise()
+        for part in self.children():
+            if part is not self.encoder:
+                part.apply(initialise_linear)
+        nn.init.trunc_normal_(self.encoder.mask_token, std=0.02)
 
     def encode(self, rgb: Tensor, hidden: Tensor | None = None) -> list[Tensor]:
         """The pyramid of feature maps.
@@ -116,7 +154,7 @@ class GalaxyLVM(nn.Module):
         Parameters
         ----------
         rgb
-            (N, 3, h, w) in 0..1, any h and w; padded at the borders to multiples of 32.
+            (N, 3, h, w) in 0..1, h and w multiples of 8 from 32 to 512; padded at the borders to multiples of 32.
         hidden
             (N, 1, h, w) bool, pixels that must not be seen; whole patches of 4 x 4 pixels.
 
@@ -124,8 +162,13 @@ class GalaxyLVM(nn.Module):
         -------
         list of Tensor
             (N, C_i, H_i, W_i) with strides 4, 8, 16 and 32 of the padded image; the last one is layer-normed.
+
+        Raises
+        ------
+        InputError
+            If a side is not legal; the message names the nearest that are.
         """
-        maps = self._encode(*self._prepare(rgb, hidden))
+        maps = self.encoder(*self._prepare(rgb, hidden))
         return [features.permute(0, 3, 1, 2) for features in maps]
 
     def embed(self, rgb: Tensor) -> Tensor:
@@ -134,7 +177,7 @@ class GalaxyLVM(nn.Module):
         The standard deviation over positions does not care where a galaxy's arm lies or how it is turned. The last map
         is left out: the skips let the decoder do without it, so that pre-training alone leaves it the poorest.
         """
-        maps = self._encode(*self._prepare(rgb, None))
+        maps = self.encoder(*self._prepare(rgb, None))
         spreads = [features.float().flatten(1, 2).std(dim=1, correction=0) for features in maps[1:3]]
         return torch.cat(spreads, dim=1)
 
@@ -142,7 +185,7 @@ class GalaxyLVM(nn.Module):
         """(N, 3, h, w) in 0..1 to its reconstruction (N, 3, h, w); see `encode` for `hidden`. Not clipped to 0..1."""
         height, width = rgb.shape[-2:]
         image, hidden = self._prepare(rgb, hidden)
-        decoded = self._decode(self._encode(image, hidden)).float()
+        decoded = self._decode(self.encoder(image, hidden)).float()
         top, left = (image.shape[2] - height) // 2, (image.shape[3] - width) // 2
         decoded = decoded[..., top : top + height, left : left + width]
         return decoded * _per_channel(self.rgb_spread) + _per_channel(self.rgb_mean)
@@ -159,11 +202,14 @@ class GalaxyLVM(nn.Module):
 
     def _prepare(self, rgb: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Standardise, hide and pad, the image in the middle."""
+        height, width = rgb.shape[-2:]
+        for side in (height, width):
+            if not is_legal_size(side):
+                raise InputError(f"the network was given images of {width} x {height} px; {explain_size(side)}")
         image = (rgb - _per_channel(self.rgb_mean)) / _per_channel(self.rgb_spread)
         image = image.contiguous(memory_format=torch.channels_last)  # as the token maps lie; a seventh faster
         if hidden is not None:
             image = image.masked_fill(hidden, 0.0)
-        height, width = rgb.shape[-2:]
         if height % STRIDE or width % STRIDE:
             short, narrow = -height % STRIDE, -width % STRIDE
             border = (narrow // 2, narrow - narrow // 2, short // 2, short - short // 2)
@@ -171,21 +217,6 @@ class GalaxyLVM(nn.Module):
             if hidden is not None:
                 hidden = functional.pad(hidden, border)
         return image, hidden
-
-    def _encode(self, image: Tensor, hidden: Tensor | None) -> list[Tensor]:
-        tokens = self.patch_embedding(self.shallow(image)).permute(0, 2, 3, 1)
-        tokens = self.patch_norm(tokens)
-        if hidden is not None:
-            # a patch with any hidden pixel is hidden
-            covered = functional.max_pool2d(hidden.to(tokens.dtype), PATCH).permute(0, 2, 3, 1)
-            tokens = tokens * (1 - covered) + self.mask_token.to(tokens.dtype) * covered
-        maps = []
-        for index, stage in enumerate(self.stages):
-            tokens = stage(tokens)
-            maps.append(tokens if index < 3 else self.norm(tokens))
-            if index < 3:
-                tokens = self.merges[index](tokens)
-        return maps
 
     def _decode(self, maps: list[Tensor]) -> Tensor:
         tokens = maps[3]
@@ -198,9 +229,21 @@ class GalaxyLVM(nn.Module):
 
 
 def build_lvm(preset: str) -> GalaxyLVM:
-    """The untrained network of a preset: `nano`, `small` or `base`."""
+    """The untrained network of a preset: `nano`, `small`, `base`, or `timm:NAME` with that model for the encoder.
+
+    Raises
+    ------
+    ValueError
+        If there is no such preset, or timm's model cannot be the encoder; the message names what comes near.
+    """
+    if preset.startswith(TIMM):
+        return GalaxyLVM(TimmConfiguration(preset.removeprefix(TIMM)), preset)
     if preset not in PRESETS:
-        raise ValueError(f"preset is {preset!r}; there are {sorted(PRESETS)}")
+        close = get_close_matches(preset, PRESETS, n=1)
+        raise ValueError(
+            f"preset is {preset!r}; {f'did you mean {close[0]!r}? ' if close else ''}there are {sorted(PRESETS)}, "
+            f"and {TIMM}NAME for the models of timm, such as 'timm:convnext_nano'"
+        )
     return GalaxyLVM(PRESETS[preset], preset)
 
 
@@ -210,13 +253,23 @@ def architecture(network: GalaxyLVM) -> dict[str, Any]:
 
 
 def from_architecture(content: Mapping[str, Any]) -> GalaxyLVM:
-    """The untrained network that `architecture` described, even if the preset has changed since."""
+    """The untrained network that `architecture` described, even if the preset has changed since.
+
+    Raises
+    ------
+    CardError
+        If a key is missing, or this version of timm has no such backbone.
+    """
+    kind = TimmConfiguration if "backbone" in content else LvmConfiguration
     try:
-        values = {key: content[key] for key in LvmConfiguration.__dataclass_fields__}
+        values = {key: content[key] for key in kind.__dataclass_fields__}
     except KeyError as error:
         raise CardError(f"the card's architecture lacks {error}; it cannot be rebuilt") from None
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
-    return GalaxyLVM(LvmConfiguration(**values), str(content.get("preset", "")))
+    try:
+        return GalaxyLVM(kind(**values), str(content.get("preset", "")))
+    except BackboneError as error:
+        raise CardError(f"the card's encoder cannot be built with the timm that is installed: {error}") from error
 
 
 def build(card: ModelCard) -> GalaxyLVM:
@@ -232,9 +285,17 @@ def _per_channel(values: Any) -> Tensor:
     return cast(Tensor, values).view(1, 3, 1, 1)
 
 
-def _initialise(module: nn.Module) -> None:
-    """Truncated normal of 0.02 for linear layers, as Swin; convolutions keep PyTorch's own."""
-    if isinstance(module, nn.Linear):
-        nn.init.trunc_normal_(module.weight, std=0.02)
-        if module.bias is not None:
-            nn.init.zeros_(module.bias)
+def _flatten_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:
+    """Weights of our own encoder are kept without its prefix: such files are older than the encoder's class."""
+    nested = f"{prefix}encoder."
+    for name in [name for name in state if name.startswith(nested)]:
+        state[prefix + name.removeprefix(nested)] = state.pop(name)
+
+
+def _nest_names(module: nn.Module, state: dict[str, Any], prefix: str, *others: Any) -> None:
+    """The opposite of `_flatten_names`, before weights are filled in."""
+    parts = {name for name, _ in cast(GalaxyLVM, module).encoder.named_children()} | {"mask_token"}
+    for name in [name for name in state if name.startswith(prefix)]:
+        plain = name.removeprefix(prefix)
+        if plain.split(".")[0] in parts:
+            state[f"{prefix}encoder.{plain}"] = state.pop(name)

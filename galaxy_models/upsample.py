@@ -10,17 +10,16 @@ class DualUpsample(nn.Module):
     """Twice or four times the resolution.
 
     With P_r the pixel shuffle, B_r bilinear enlargement, s a PReLU and W_i 1x1 convolutions:
-    a = W2 P_r(s(W1 x)), b = W4 B_r(s(W3 x)), y = W5 [a; b]. Twice the size halves the channels,
-    four times keeps them. The shuffle keeps sharp detail, the bilinear branch keeps it free of
-    checkerboards.
+    a = W2 P_r(s(W1 x)), b = W4 B_r(s(W3 x)), y = W5 [a; b]. SUNet halves the channels with twice the size and
+    keeps them with four times; here `out` may be any number, for encoders with other channels than SUNet's. The shuffle
+    keeps sharp detail, the bilinear branch keeps it free of checkerboards.
     """
 
-    def __init__(self, channels: int, factor: int) -> None:
+    def __init__(self, channels: int, out: int, factor: int) -> None:
         super().__init__()
         if factor not in (2, 4):
             raise ValueError(f"factor is {factor}; SUNet's up-sampling is by 2 or 4")
         self.factor = factor
-        out = channels // 2 if factor == 2 else channels
         self.shuffle_expand = nn.Conv2d(channels, out * factor**2, 1, bias=False)
         self.shuffle_activation = nn.PReLU()
         self.shuffle_project = nn.Conv2d(out, out, 1, bias=False)
@@ -30,7 +29,7 @@ class DualUpsample(nn.Module):
         self.merge = nn.Conv2d(2 * out, out, 1, bias=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """(N, C, h, w) to (N, C/2, 2h, 2w) or (N, C, 4h, 4w)."""
+        """(N, C, h, w) to (N, out, factor h, factor w)."""
         sharp = functional.pixel_shuffle(self.shuffle_activation(self.shuffle_expand(x)), self.factor)
         smooth = self.smooth_activation(self.smooth_expand(x))
         # what follows the activations is linear: the projections and the merge become one convolution a branch, and

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import math
+import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from infra.errors import GalaxyError
 from infra.locate import locate
@@ -68,14 +70,61 @@ class EpochSettings(TrainingSettings):
         return min(math.ceil(self.epochs * stamps / self.batch_size), self.max_steps)
 
 
+PRESETS = ("nano", "small", "base")
+
+
+def known_preset(preset: str) -> str:
+    """`preset` if it is one; whether timm has the model of `timm:NAME` is for those to say who know timm."""
+    if preset in PRESETS or re.fullmatch(r"timm:\w[\w.]*", preset):
+        return preset
+    close = get_close_matches(preset, PRESETS, n=1)
+    hint = f"did you mean {close[0]!r}? " if close else ""
+    raise ValueError(
+        f"{hint}presets are nano, small, base, and timm:NAME with a model of timm for the encoder, "
+        "such as timm:convnext_nano"
+    )
+
+
+def near_sides(side: int, step: int, smallest: int = 32) -> str:
+    """For errors: which multiples of `step` from `smallest` to 512 are next to `side`."""
+    largest = 512 // step * step
+    around = sorted({min(max(multiple * step, smallest), largest) for multiple in (side // step, -(-side // step))})
+    return f"nearest {'are' if len(around) > 1 else 'is'} {' and '.join(map(str, around))}"
+
+
+def legal_side(step: int) -> AfterValidator:
+    """A side that networks take, pixels: a multiple of `step` from 32 to 512."""
+
+    def check(side: int) -> int:
+        if side % step or not 32 <= side <= 512:
+            raise ValueError(f"must be a multiple of {step} from 32 to 512; {near_sides(side, step)}")
+        return side
+
+    return AfterValidator(check)
+
+
 class PretrainSettings(EpochSettings):
     """The large vision model, masked reconstruction."""
 
-    preset: Literal["nano", "small", "base"] = Field("nano", description="About 1 M, 10 M or 100 M parameters.")
-    crop: int = Field(128, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels.")
+    preset: Annotated[str, AfterValidator(known_preset)] = Field(
+        "nano",
+        description="`nano`, `small`, `base` (about 1 M, 10 M, 100 M parameters), or `timm:NAME`, a timm encoder.",
+    )
+    crop: Annotated[int, legal_side(8)] = Field(128, description="Central crop of a stamp, pixels.")
     binning: int = Field(2, ge=1, le=4, description="Pixels averaged along each side after the crop.")
     mask_fraction: float = Field(0.6, gt=0, lt=1, description="Share of patches that are masked.")
     mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
+
+    @model_validator(mode="after")
+    def _network_takes_what_is_left(self) -> PretrainSettings:
+        side, rest = divmod(self.crop, self.binning)
+        if rest or side % 8 or side < 32:
+            crops = near_sides(self.crop, 8 * self.binning, smallest=32 * self.binning)
+            raise ValueError(
+                f"`crop` {self.crop} and `binning` {self.binning} leave {self.crop / self.binning:g} px for the "
+                f"network, which takes multiples of 8 from 32 to 512; of `crop`, {crops}"
+            )
+        return self
 
 
 REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.5, "reconstruction": 0.7}
@@ -140,7 +189,7 @@ class FindLensesSettings(TrainingSettings):
     batch_size: int = Field(8, ge=2, le=4096, description="Stamps in a step; half of them have a lens.")
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     steps: int = Field(400, ge=1, description="Training steps.")
-    crop: int = Field(96, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels, not binned.")
+    crop: Annotated[int, legal_side(32)] = Field(96, description="Central crop of a stamp, pixels, not binned.")
     proposals: int = Field(32, ge=4, le=2000, description="Region proposals that reach the box head.")
     encoder_rate: float = Field(0.3, gt=0, le=1, description="Learning rate of the LVM, in units of the heads'.")
     simulated_lenses: int = Field(400, ge=10, description="Different arcs that are put onto train stamps.")
@@ -203,7 +252,10 @@ def _sentence(path: Path, model: type[BaseModel], problem: object) -> str:
         return f"{path}: unknown key `{key}`; remove or correct it; allowed there are {allowed}"
     if details["type"] == "missing":
         return f"{path}: key `{key}` is missing"
-    return f"{path}: `{key}` is {details['input']!r}: {details['msg']}"
+    reason = details["msg"].removeprefix("Value error, ")
+    if isinstance(details["input"], dict):  # of several keys together; the message names them
+        return f"{path}: `{key}`: {reason}"
+    return f"{path}: `{key}` is {details['input']!r}: {reason}"
 
 
 def _keys(model: type[BaseModel], place: tuple[int | str, ...]) -> list[str]:

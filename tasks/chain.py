@@ -142,13 +142,32 @@ def open_chain(survey: str, profile: str, **overrides: Mapping[str, Any]) -> Cha
     """The chain of a survey and a profile, each a shipped name or the path of a TOML file.
 
     `overrides` replaces fields of the profile's sections, such as `pretrain={"epochs": 2}`.
+
+    Raises
+    ------
+    GalaxyError
+        If a definition is wrong, or timm has no model that can be the encoder which the profile names: before hours
+        of ingest, not after.
     """
     chosen = load_profile(profile)
     for section, fields in overrides.items():
         if fields:
             content = {**getattr(chosen, section).model_dump(), **fields}
             chosen = chosen.model_copy(update={section: type(getattr(chosen, section)).model_validate(content)})
+    _check_backbone(chosen)
     return Chain(load_survey(survey), chosen, Settings.from_environment())
+
+
+def _check_backbone(profile: Profile) -> None:
+    _, timm, name = profile.pretrain.preset.partition("timm:")
+    if not timm:
+        return
+    from galaxy_models.timm_encoder import BackboneError, find_backbone  # seconds of import, for those who need it
+
+    try:
+        find_backbone(name)
+    except BackboneError as error:
+        raise GalaxyError(f"profile {profile.name}: `pretrain.preset`: {error}") from None
 
 
 def _identity(result: Mapping[str, Any]) -> str:

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from galaxy_models.card import WEIGHTS_FILE
-from galaxy_models.inputs import InputSpec
+from galaxy_models.inputs import SIZE_STEP, InputError, InputSpec
 from galaxy_models.photometry import VIEWER_SCALES
 from infra.errors import GalaxyError
 from infra.stage_folder import canonical_digest
@@ -101,25 +101,27 @@ def input_spec(
         If crop and binning do not fit the survey's stamps.
     """
     if crop > survey.stamp_size:
+        largest = survey.stamp_size // (SIZE_STEP * binning) * SIZE_STEP * binning
         raise GalaxyError(
             f"profile: `crop` is {crop} px, but survey {survey.name} has stamps of {survey.stamp_size} px; "
-            "lower `crop` or raise `stamp_size`"
+            f"lower `crop`, to {largest} at most, or raise `stamp_size`"
         )
-    if crop % binning:
-        raise GalaxyError(f"profile: `crop` {crop} is no multiple of `binning` {binning}; take 1, 2 or 4")
     scales = table["pixel_scale"].to_numpy(dtype=float)[rows]
     known = scales[np.isfinite(scales)]
     unknown = len(known) < len(scales)
     # Pictures of unknown scale are framed to the galaxy: what learnt from them cannot hold anyone to a scale.
     lowest, highest = ANY_PIXEL_SCALE if unknown else (float(known.min()), float(known.max()))
-    return InputSpec(
-        bands=_flux_bands(survey),
-        stamp_size=survey.stamp_size,
-        crop=crop,
-        binning=binning,
-        pixel_scale=(math.floor(1e4 * lowest / (1 + resize)) / 1e4, math.ceil(1e4 * highest / (1 - resize)) / 1e4),
-        unknown_pixel_scale=unknown,
-    )
+    try:
+        return InputSpec(
+            bands=_flux_bands(survey),
+            stamp_size=survey.stamp_size,
+            crop=crop,
+            binning=binning,
+            pixel_scale=(math.floor(1e4 * lowest / (1 + resize)) / 1e4, math.ceil(1e4 * highest / (1 - resize)) / 1e4),
+            unknown_pixel_scale=unknown,
+        )
+    except InputError as error:
+        raise GalaxyError(f"profile: {error}") from None
 
 
 def _flux_bands(survey: SurveyDefinition) -> tuple[str, ...]:

@@ -21,6 +21,8 @@ def test_more_objects_mean_more_pretraining_until_the_steps_run_out() -> None:
     assert small["find-lenses"] == large["find-lenses"]
 
 
-def test_a_step_is_measured_and_shared_among_its_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("preset", ["nano", "timm:test_resnet"])
+def test_a_step_is_measured_and_shared_among_its_stamps(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
     monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)  # a step seems to take one second
-    assert measure_training(PretrainSettings(crop=64, binning=2, batch_size=8), threads=1) == 1 / 8
+    settings = PretrainSettings(preset=preset, crop=64, binning=2, batch_size=8)
+    assert measure_training(settings, threads=1) == 1 / 8

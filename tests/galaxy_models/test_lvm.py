@@ -10,7 +10,7 @@ from timm.models.swin_transformer import SwinTransformerBlock
 from torch.nn import functional
 
 from galaxy_models.card import ModelCard
-from galaxy_models.inputs import InputSpec
+from galaxy_models.inputs import InputError, InputSpec
 from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.swin import SwinBlock, attention_mask
@@ -42,9 +42,34 @@ def test_presets_have_the_size_that_they_are_named_for(preset: str, millions: fl
 def test_base_has_the_encoder_of_sunet() -> None:
     with torch.device("meta"):
         network = GalaxyLVM(PRESETS["base"])
-    parts = (network.shallow, network.patch_embedding, network.patch_norm, network.stages, network.merges, network.norm)
-    encoder = sum(parameter.numel() for part in parts for parameter in part.parameters())
+    encoder = sum(parameter.numel() for parameter in network.encoder.parameters())
     assert encoder == pytest.approx(77_115_553, rel=1e-3)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_weights_of_our_own_encoder_keep_the_names_that_older_files_have(preset: str) -> None:
+    with torch.device("meta"):
+        network = build_lvm(preset)
+        names = network.state_dict()
+        whole = torch.nn.ModuleDict({"lvm": network})
+    assert {name.split(".")[0] for name in names} == {
+        *(
+            "rgb_mean",
+            "rgb_spread",
+            "shallow",
+            "patch_embedding",
+            "patch_norm",
+            "mask_token",
+            "stages",
+            "merges",
+            "norm",
+        ),
+        *("upsamples", "joins", "decoder_stages", "decoder_norm", "final_upsample", "to_rgb"),
+    }
+    assert set(whole.state_dict()) == {f"lvm.{name}" for name in names}, "within another network too"
+    whole.load_state_dict(whole.state_dict())
+    with pytest.raises(RuntimeError, match=r"encoder\.norm\.bias"):
+        network.load_state_dict({name: value for name, value in names.items() if name != "norm.bias"})
 
 
 @pytest.mark.parametrize("size", [64, 96, 128, 160])
@@ -109,7 +134,31 @@ def test_shifted_windows_do_not_join_opposite_borders() -> None:
     assert not moved[:, 4:].any()
 
 
-@pytest.mark.parametrize("size, padded", [(64, 64), (152, 160), (50, 64), (33, 64)])
+@pytest.mark.parametrize("size", [128, 152, 160, 224, 256])
+def test_sizes_of_surveys_are_painted_back_at_their_own_size(tiny: GalaxyLVM, size: int) -> None:
+    """A multiple of 32 is not padded; the others answer as their padded image does in the middle."""
+    image = torch.rand(1, 3, size, size)
+    border = -size % 32 // 2
+    with torch.no_grad():
+        whole = tiny(functional.pad(image, (border,) * 4, mode="replicate"))
+        assert torch.equal(tiny(image), whole[..., border : border + size, border : border + size])
+
+
+def test_every_multiple_of_8_from_32_to_512_is_taken() -> None:
+    with torch.device("meta"):
+        network = GalaxyLVM(TINY)
+        for size in range(32, 513, 8):
+            assert network(torch.empty(1, 3, size, 64)).shape == (1, 3, size, 64)
+
+
+@pytest.mark.parametrize("size, near", [(33, "32 and 40"), (24, "32"), (520, "512"), (100, "96 and 104")])
+def test_other_sizes_are_refused_with_the_nearest_legal_ones(tiny: GalaxyLVM, size: int, near: str) -> None:
+    for call in (tiny, tiny.encode, tiny.embed):
+        with pytest.raises(InputError, match=rf"{size} x 64 px; .*32 to 512; nearest to {size} (is|are) {near}"):
+            call(torch.zeros(1, 3, 64, size))
+
+
+@pytest.mark.parametrize("size, padded", [(64, 64), (152, 160), (40, 64), (512, 512)])
 def test_pyramid_has_strides_4_to_32_and_the_output_the_input_size(tiny: GalaxyLVM, size: int, padded: int) -> None:
     image = torch.rand(1, 3, size, size)
     with torch.no_grad():
@@ -140,8 +189,8 @@ def test_embedding_is_the_spread_of_features_over_the_stamp(tiny: GalaxyLVM) -> 
 
 
 def test_dual_upsampling_is_sunets_formula() -> None:
-    for factor in (2, 4):
-        block = DualUpsample(8, factor).double()
+    for factor, out in ((2, 4), (4, 8), (2, 6)):
+        block = DualUpsample(8, out, factor).double()
         x = torch.randn(2, 8, 5, 7, dtype=torch.double)
         a = functional.pixel_shuffle(block.shuffle_activation(block.shuffle_expand(x)), factor)
         b = functional.interpolate(
@@ -171,5 +220,7 @@ def test_saved_model_answers_the_same(tiny: GalaxyLVM, tmp_path) -> None:
 
 
 def test_unknown_preset_names_the_known_ones() -> None:
-    with pytest.raises(ValueError, match=r"'huge'.*base.*nano.*small"):
+    with pytest.raises(ValueError, match=r"'huge'.*base.*nano.*small.*timm:NAME"):
         build_lvm("huge")
+    with pytest.raises(ValueError, match=r"'smal'; did you mean 'small'\?"):
+        build_lvm("smal")

@@ -95,7 +95,7 @@ def test_every_task_reaches_the_shared_encoder(network: MultiTaskNetwork, rgb: t
     hidden = torch.zeros(5, 1, 32, 32, dtype=torch.bool)
     hidden[:, :, :8] = True
     outputs = network(rgb)
-    encoder = network.lvm.patch_embedding.weight
+    encoder = network.lvm.encoder.patch_embedding.weight
     results = [outputs["gz2_class"], outputs["gz2_votes"]["bar"], outputs["efigi_values"][0]]
     for result in (*results, network.restore(rgb), network.reconstruct(rgb, hidden)):
         (gradient,) = torch.autograd.grad(result.square().sum(), encoder, retain_graph=True)

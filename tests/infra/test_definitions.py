@@ -28,7 +28,14 @@ def test_shipped_profiles_are_valid(name: str) -> None:
         ('name = "mine"\nspeed = 3\n', ["speed", "unknown key", "name, description, threads"]),
         ('name = "mine"\n[pretrain]\nepoch = 3\n', ["pretrain.epoch", "unknown key", "epochs, max_steps"]),
         ('name = "mine"\n[pretrain]\nmask_fraction = 1.5\n', ["pretrain.mask_fraction", "1.5", "less than 1"]),
-        ('name = "mine"\n[pretrain]\npreset = "huge"\n', ["pretrain.preset", "huge", "nano"]),
+        ('name = "mine"\n[pretrain]\npreset = "huge"\n', ["pretrain.preset", "huge", "nano", "timm:NAME"]),
+        ('name = "mine"\n[pretrain]\npreset = "smal"\n', ["pretrain.preset", "smal", "did you mean 'small'?"]),
+        ('name = "mine"\n[pretrain]\npreset = "timm:"\n', ["pretrain.preset", "timm:convnext_nano"]),
+        ('name = "mine"\n[pretrain]\ncrop = 150\n', ["pretrain.crop", "150", "144 and 152"]),
+        ('name = "mine"\n[pretrain]\ncrop = 16\n', ["pretrain.crop", "16", "nearest is 32"]),
+        ('name = "mine"\n[pretrain]\ncrop = 152\n', ["`pretrain`", "76 px", "144 and 160"]),
+        ('name = "mine"\n[pretrain]\nbinning = 3\n', ["`pretrain`", "42.6667 px", "120 and 144"]),
+        ('name = "mine"\n[find_lenses]\ncrop = 72\n', ["find_lenses.crop", "multiple of 32", "64 and 96"]),
         ('description = "x"\n', ["name", "missing"]),
         ("name = mine\n", ["not valid TOML"]),
     ],
@@ -40,6 +47,22 @@ def test_wrong_profiles_name_key_value_and_what_is_allowed(tmp_path: Path, text:
         load_profile(str(path))
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+@pytest.mark.parametrize("preset", ["nano", "small", "base", "timm:convnext_nano"])
+def test_presets_are_ours_or_models_of_timm(tmp_path: Path, preset: str) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\n[pretrain]\npreset = "{preset}"\n')
+    assert load_profile(str(path)).pretrain.preset == preset
+
+
+@pytest.mark.parametrize(
+    "crop, binning", [(128, 1), (152, 1), (160, 1), (224, 1), (256, 1), (512, 1), (512, 4), (128, 4)]
+)
+def test_what_networks_take_may_be_set(tmp_path: Path, crop: int, binning: int) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text(f'name = "mine"\n[pretrain]\ncrop = {crop}\nbinning = {binning}\n')
+    assert load_profile(str(path)).pretrain.crop == crop
 
 
 def test_missing_definitions_name_the_shipped_ones(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ import pytest
 from infra.errors import GalaxyError
 from infra.profile import load_profile
 from infra.settings import Settings
-from tasks.chain import STAGES, Chain, chosen_stages
+from tasks.chain import STAGES, Chain, chosen_stages, open_chain
 from tasks.ingest.survey import SurveyDefinition, load_survey
 
 README = Path(__file__).parents[2] / "README.md"
@@ -52,3 +52,14 @@ def test_stages_are_run_in_the_chains_order_whatever_order_they_are_named_in() -
     assert chosen_stages("infer, ingest") == ("ingest", "infer")
     with pytest.raises(GalaxyError, match="no such stage: digest"):
         chosen_stages("digest")
+
+
+def test_an_encoder_that_timm_lacks_is_refused_before_the_first_stage(tmp_path: Path) -> None:
+    path = tmp_path / "mine.toml"
+    path.write_text('name = "mine"\n[pretrain]\npreset = "timm:convnext_nanno"\n')
+    with pytest.raises(
+        GalaxyError, match=r"profile mine: `pretrain.preset`.*'convnext_nanno'; near it are convnext_nano"
+    ):
+        open_chain("embedded", str(path))
+    path.write_text('name = "mine"\n[pretrain]\npreset = "timm:test_resnet"\n')
+    assert open_chain("embedded", str(path)).profile.pretrain.preset == "timm:test_resnet"

@@ -139,8 +139,7 @@ def test_without_a_table_of_neighbours_the_reconstruction_is_the_headline(drawn_
 @pytest.mark.parametrize(
     "changes, message",
     [
-        ({"crop": 64}, r"`crop` is 64 px.*stamps of 40 px"),
-        ({"binning": 3}, r"`crop` 32 is no multiple of `binning` 3"),
+        ({"crop": 64}, r"`crop` is 64 px.*stamps of 40 px; lower `crop`, to 40 at most"),
         ({"mask_patch": 6}, r"`mask_patch` is 6; it must be a multiple of 4 below crop / binning = 32"),
         ({"mask_patch": 32}, r"`mask_patch` is 32"),
     ],
