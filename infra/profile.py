@@ -69,13 +69,24 @@ class EpochSettings(TrainingSettings):
 
 
 class PretrainSettings(EpochSettings):
-    """The large vision model, masked reconstruction."""
+    """The large vision model, without labels."""
 
     preset: Literal["nano", "small", "base"] = Field("nano", description="About 1 M, 10 M or 100 M parameters.")
     crop: int = Field(128, ge=32, le=512, multiple_of=32, description="Central crop of a stamp, pixels.")
     binning: int = Field(2, ge=1, le=4, description="Pixels averaged along each side after the crop.")
     mask_fraction: float = Field(0.6, gt=0, lt=1, description="Share of patches that are masked.")
     mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
+    pretext: Literal["masked", "contrastive", "both"] = Field(
+        "masked", description="Paint hidden patches, tell two looks at a galaxy from those at others, or both."
+    )
+    normalise_target: bool = Field(
+        False, description="Masked patches are learnt with mean 0 and variance 1, faint structure like bright cores."
+    )
+    reobserve: float = Field(
+        1.0, ge=0, le=1, description="Share of flux stamps that get reddening, seeing and noise drawn from the survey."
+    )
+    temperature: float = Field(0.2, gt=0, le=10, description="Of the contrastive loss; small: hard cases count most.")
+    contrastive_weight: float = Field(0.2, gt=0, le=100, description="Of its loss beside the masked one, for `both`.")
 
 
 REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.5, "reconstruction": 0.7}
