@@ -28,7 +28,8 @@ class Quantiles:
     def of(cls, values: np.ndarray) -> Quantiles:
         """The distribution of some finite numbers; the outermost hundredth at either end is cut off."""
         chances = (np.arange(STEPS) + 0.5) / STEPS
-        return cls(tuple(float(value) for value in np.quantile(values.astype(np.float64), chances)))
+        # six digits: no survey knows more, and a card is read by people
+        return cls(tuple(float(f"{value:.6g}") for value in np.quantile(values.astype(np.float64), chances)))
 
     @property
     def median(self) -> float:

@@ -17,7 +17,7 @@ from galaxy_models.training import fit
 from galaxy_models.two_views import ProjectionHead, TwoViews, spread_of, view_loss, view_match
 
 SIDE = 48
-GALAXIES = 16
+GALAXIES = 8
 INPUTS = InputSpec(("g", "r", "z"), SIDE, 32, 1, (0.2, 0.3), True)
 AUGMENTATION = Augmentation(shift=2)
 
@@ -27,16 +27,14 @@ def unit(count: int, seed: int = 0, size: int = 6) -> torch.Tensor:
 
 
 def shapes() -> torch.Tensor:
-    """Galaxies of different size, axis ratio, colour and number of clumps, (16, 3, 48, 48) in 0..1."""
+    """Galaxies of two sizes, axis ratios and colours, (8, 3, 48, 48) in 0..1."""
     y, x = torch.meshgrid(*[torch.arange(SIDE) - (SIDE - 1) / 2] * 2, indexing="ij")
     images = []
     for number in range(GALAXIES):
-        size, ratio, colour, clumps = (2 + number % 2 * 2.5, 0.35 + number // 2 % 2 * 0.6, number // 4 % 2, number // 8)
+        size, ratio = 2 + number % 2 * 2.5, 0.35 + number // 2 % 2 * 0.6
+        tint = torch.tensor([0.9, 0.5, 0.3] if number // 4 else [0.4, 0.5, 0.8])
         image = torch.exp(-0.5 * ((x / size) ** 2 + (y / (size * ratio)) ** 2))
-        if clumps:
-            image = image + 0.8 * torch.exp(-0.5 * ((x - 9) ** 2 + (y - 3) ** 2) / 4)
-        tint = torch.tensor([0.9, 0.5, 0.3] if colour else [0.4, 0.5, 0.8])
-        images.append((0.08 + image * tint[:, None, None]).clamp(0, 1))
+        images.append(0.08 + image * tint[:, None, None])
     return torch.stack(images)
 
 
@@ -107,8 +105,9 @@ def test_gradients_reach_every_map_of_the_encoder_and_leave_the_decoder() -> Non
     loss, metrics = pretext.training_step_at(0, batch, torch.Generator().manual_seed(0))
     loss.backward()
     network = pretext.network
-    for part in (network.shallow, network.stages, network.merges, pretext.head):
-        assert all(float(p.grad.abs().sum()) > 0 for p in part.parameters() if p.ndim > 1)  # type: ignore[union-attr]
+    for part in (network.shallow, *network.stages, *network.merges, pretext.head):
+        reached = [p.grad for p in part.parameters() if p.grad is not None]
+        assert reached and sum(float(gradient.abs().sum()) for gradient in reached) > 0
     assert all(p.grad is None for p in network.decoder_stages.parameters())
     assert set(metrics) == {"view_match", "view_spread"} and 0 < metrics["view_spread"] <= 1
 
@@ -125,25 +124,27 @@ def test_a_short_training_brings_views_of_a_galaxy_together_and_keeps_galaxies_a
     history = fit(
         pretext,
         batches_from,
-        steps=80,
+        steps=60,
         folder=tmp_path,
-        checkpoint_steps=80,
+        checkpoint_steps=60,
         learning_rate=3e-3,
         weight_decay=0.05,
         seed=0,
         device="cpu",
     )
     after, found_after = separation(pretext.cpu().eval())
-    assert after > 4 * before and after > 0.5
-    assert found_after > 0.7 > found_before
+    assert after > 3 * before and after > 0.8
+    assert found_after > 0.85 > 0.6 > found_before
     assert history[-1]["loss"] < 0.7 * history[0]["loss"]
     assert history[-1]["view_spread"] > 0.7, "they lie all around; nothing has collapsed"
 
 
 def test_the_same_step_is_the_same_again() -> None:
     batch = {"images": shapes(), "rows": torch.arange(GALAXIES)}
-    losses = [float(objective().training_step_at(0, batch, torch.Generator().manual_seed(4))[0]) for _ in range(2)]
-    assert losses[0] == losses[1]
-    changed = objective()
+
+    def loss(pretext: TwoViews) -> float:
+        return float(pretext.training_step_at(0, batch, torch.Generator().manual_seed(4))[0].detach())
+
+    first, second, changed = objective(), objective(), objective()
     changed.augmentation = replace(AUGMENTATION, noise=0.1)
-    assert float(changed.training_step_at(0, batch, torch.Generator().manual_seed(4))[0]) != losses[0]
+    assert loss(first) == loss(second) != loss(changed)

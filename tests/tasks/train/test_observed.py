@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import math
+from types import SimpleNamespace
+from typing import cast
 
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from tasks.train.observed import observed_conditions
+from galaxy_models.survey_statistics import Quantiles
+from tasks.preprocess.prepared import PreparedDataset
+from tasks.train.observed import observed_conditions, reobservation
 
 NAN = float("nan")
 
@@ -40,3 +45,24 @@ def test_what_a_catalogue_does_not_tell_or_cannot_mean_is_unknown() -> None:
     found = observed_conditions(table, ("g", "r"))
     assert np.isnan(found.seeing.numpy()).all() and np.isnan(found.noise.numpy()).all()
     assert np.isnan(found.reddening.numpy()).all()
+
+
+def prepared(table: pd.DataFrame, units: str) -> PreparedDataset:
+    dataset = SimpleNamespace(units=units, bands=("g", "r", "z"))
+    fake = SimpleNamespace(dataset=dataset, names=list(table.columns), columns=lambda names: table[names])
+    return cast(PreparedDataset, fake)
+
+
+def test_the_survey_is_measured_on_its_train_stamps_and_every_stamp_keeps_its_own() -> None:
+    """Held-out stamps were taken in a worse seeing, which must not be drawn."""
+    seeing = np.where(np.arange(60) < 40, 1.1, 3.0)
+    table = pd.DataFrame({"pixel_scale": 0.262, "psf_size_g": seeing, "ebv": 0.05, "object_id": "other"})
+    found = reobservation(prepared(table, "nanomaggy"), np.arange(40))
+    assert found is not None
+    assert found.survey.seeing[0] == Quantiles((1.1,) * 64)
+    assert found.survey.reddening.median == pytest.approx(0.05)
+    assert not isinstance(found.survey.noise[1], Quantiles), (
+        "the table tells nothing of noise in r; it is the published"
+    )
+    assert found.of(torch.tensor([50, 3]), "cpu").own.seeing[:, 0].tolist() == pytest.approx([3.0, 1.1])
+    assert reobservation(prepared(table, "rgb"), np.arange(40)) is None, "pictures have no fluxes"
