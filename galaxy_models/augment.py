@@ -1,6 +1,7 @@
-"""What may happen to a stamp without making it another galaxy: turned, mirrored, shifted, resized, noisier.
+"""What may happen to a stamp without making it another galaxy: turned, mirrored, shifted, resized, observed anew.
 
-Everything works on a whole batch, on the generator's device, each stamp with draws of its own.
+Everything works on a whole batch, on the generator's device, each stamp with draws of its own. The order is that of
+nature and telescope: geometry, dust, seeing, noise, then the stretch to RGB, and last what only a display knows.
 """
 
 from __future__ import annotations
@@ -11,7 +12,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from .blur import gaussian_blur
 from .inputs import InputSpec
+from .reobserve import Chances, Reobservation, reobserve
 
 
 @dataclass(frozen=True)
@@ -29,9 +32,15 @@ class Augmentation:
     mirror
         Chance of a left-right mirror image.
     brightness, colour
-        Largest relative change of all channels together, and of each by itself.
+        Largest relative change of all channels together, and of each by itself, after the stretch.
     noise
         Largest standard deviation of added noise, RGB units.
+    blur
+        Largest sigma of a blur of the picture, pixels of the stamp.
+    reddening, seeing, depth
+        Chance that a stamp's Galactic dust, PSF and noise are drawn anew from the survey (`reobserve`). They take
+        effect on fluxes whose survey is known. A picture has no fluxes: `noise`, `colour` and `blur`, in display space,
+        are what it can have in their place.
     """
 
     rotation: float = 180.0
@@ -41,6 +50,10 @@ class Augmentation:
     brightness: float = 0.1
     colour: float = 0.05
     noise: float = 0.01
+    blur: float = 0.0
+    reddening: float = 1.0
+    seeing: float = 1.0
+    depth: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -101,6 +114,27 @@ def transform(images: Tensor, geometry: Geometry, size: int, mode: str = "biline
         (N, C, size, size) float32.
     """
     height, width = images.shape[-2:]
+    grid = _places(geometry, height, width, size)
+    return functional.grid_sample(images.float(), grid, mode=mode, padding_mode="reflection", align_corners=False)
+
+
+def interpolation_blur(geometry: Geometry, height: int, width: int, size: int) -> Tensor:
+    """How much the resampling of `transform` blurs each stamp of `height` x `width` pixels.
+
+    Returns
+    -------
+    Tensor
+        (N,) variance that is added along each axis, square pixels of the stamp: the mean of f (1 - f) over the result,
+        with f the fraction of a pixel at which a value is interpolated. 1/6 for a turn, 0 where pixels fall on pixels.
+    """
+    grid = _places(geometry, height, width, size)
+    place = (grid + 1) * torch.tensor([width / 2, height / 2], device=grid.device) - 0.5
+    fraction = place - place.floor()
+    return (fraction * (1 - fraction)).mean(dim=(1, 2, 3))
+
+
+def _places(geometry: Geometry, height: int, width: int, size: int) -> Tensor:
+    """(N, size, size, 2): where each pixel of the result lies in the stamp, x and y, -1..1 from border to border."""
     angle = torch.deg2rad(geometry.angle)
     cosine, sine = torch.cos(angle), torch.sin(angle)
     sign = 1 - 2 * geometry.mirror.to(cosine.dtype)
@@ -108,10 +142,9 @@ def transform(images: Tensor, geometry: Geometry, size: int, mode: str = "biline
     back = torch.stack([torch.stack([sign * cosine, -sign * sine], -1), torch.stack([sine, cosine], -1)], 1)
     back = back / geometry.scale[:, None, None]
     offset = -(back @ geometry.shift[:, :, None])
-    half_stamp = torch.tensor([width / 2, height / 2], device=images.device)[:, None]
+    half_stamp = torch.tensor([width / 2, height / 2], device=angle.device)[:, None]
     theta = torch.cat([back * (size / 2), offset], dim=2) / half_stamp
-    grid = functional.affine_grid(theta, [len(images), images.shape[1], size, size], align_corners=False)
-    return functional.grid_sample(images.float(), grid, mode=mode, padding_mode="reflection", align_corners=False)
+    return functional.affine_grid(theta, [len(angle), 1, size, size], align_corners=False)
 
 
 def jitter_colours(rgb: Tensor, augmentation: Augmentation, generator: torch.Generator) -> Tensor:
@@ -138,7 +171,12 @@ def add_noise(images: Tensor, sigma: Tensor | float, generator: torch.Generator)
 
 
 def augmented_input(
-    stamps: Tensor, units: str, inputs: InputSpec, augmentation: Augmentation, generator: torch.Generator
+    stamps: Tensor,
+    units: str,
+    inputs: InputSpec,
+    augmentation: Augmentation,
+    generator: torch.Generator,
+    observation: Reobservation | None = None,
 ) -> Tensor:
     """A new look at each stamp, as the network sees it: `InputSpec.to_network` with the changes in their places.
 
@@ -146,16 +184,38 @@ def augmented_input(
     ----------
     stamps
         (N, C, H, W) as the stamp store has them: nanomaggies, or RGB as uint8 or 0..1. On the generator's device.
+    observation
+        Of these stamps; without it dust, seeing and noise stay as they are. Only of nanomaggies.
 
     Returns
     -------
     Tensor
         (N, 3, crop / binning, crop / binning) float32 in 0..1.
     """
+    if observation is not None and units != "nanomaggy":
+        raise ValueError(
+            f"stamps in units of {units!r} have no fluxes and cannot be observed anew; give no observation"
+        )
     stamps = stamps.float() / 255 if stamps.dtype == torch.uint8 else stamps.float()
     with torch.autocast(stamps.device.type, enabled=False):  # whatever the network runs in
-        views = transform(stamps, random_geometry(len(stamps), augmentation, generator), inputs.crop)
+        geometry = random_geometry(len(stamps), augmentation, generator)
+        views = transform(stamps, geometry, inputs.crop)
+        if observation is not None:
+            chances = Chances(augmentation.reddening, augmentation.seeing, augmentation.depth)
+            height, width = stamps.shape[-2:]
+            views = reobserve(
+                views,
+                inputs.bands,
+                observation,
+                generator,
+                chances=chances,
+                magnification=geometry.scale,
+                interpolation=interpolation_blur(geometry, height, width, inputs.crop),
+            )
         rgb = jitter_colours(inputs.to_rgb(views, units), augmentation, generator)
+        if augmentation.blur:
+            sigma = torch.rand(len(rgb), 1, generator=generator, device=generator.device) * augmentation.blur
+            rgb = gaussian_blur(rgb, (sigma**2).expand(-1, 3))
         if augmentation.noise:
             sigma = torch.rand(len(rgb), generator=generator, device=generator.device) * augmentation.noise
             rgb = add_noise(rgb, sigma, generator).clamp(0, 1)

@@ -54,10 +54,19 @@ def multi_positive_loss(
     """
     logits = scale * first @ second.T
     match = first_classes[:, None] == second_classes[None, :]
-    return (_direction(logits, match) + _direction(logits.T, match.T)) / 2
+    return (matching_loss(logits, match) + matching_loss(logits.T, match.T)) / 2
 
 
-def _direction(logits: Tensor, match: Tensor) -> Tensor:
+def matching_loss(logits: Tensor, match: Tensor) -> Tensor:
+    """Cross-entropy of each row's matches, which share its target equally; the mean of the rows that have one.
+
+    Parameters
+    ----------
+    logits
+        (N, M), finite.
+    match
+        (N, M) bool.
+    """
     count = match.sum(dim=1)
     target = match.to(logits.dtype) / count.clamp_min(1)[:, None]
     losses = -(target * functional.log_softmax(logits.float(), dim=1)).sum(dim=1)

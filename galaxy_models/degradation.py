@@ -8,7 +8,7 @@ only the same operation can be done, which is no physics: such results are calle
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from torch import Tensor
@@ -40,6 +40,21 @@ class ShiftedLognormal:
         normal = torch.randn(count, generator=generator, device=generator.device)
         return (self.loc + self.scale * torch.exp(self.shape * normal)).clamp(self.low, self.high)
 
+    @property
+    def median(self) -> float:
+        """The value that half of the draws exceed."""
+        return min(max(self.loc + self.scale, self.low), self.high)
+
+    def scaled(self, factor: float) -> ShiftedLognormal:
+        """The distribution of `factor` x, as in other units."""
+        return replace(
+            self,
+            loc=factor * self.loc,
+            scale=factor * self.scale,
+            low=factor * self.low,
+            high=factor * self.high,
+        )
+
 
 SEEING = {
     "g": ShiftedLognormal(0.2110, 1.0807, 1.3153, 1.32, 5.0),
@@ -54,6 +69,9 @@ NOISE = {
     "z": ShiftedLognormal(0.1335, -0.01434, 0.02608, 0.001094, 0.061),
 }
 """Sigma of the noise of a pixel, nanomaggies, by band."""
+
+REDDENING = ShiftedLognormal(0.67306, 0.001146, 0.03338, 0.0, 0.3)
+"""Galactic E(B-V), magnitudes. The fit is published without limits; these are the simulation's."""
 
 
 def gaussian_kernel(sigma: Tensor, size: int) -> Tensor:

@@ -70,10 +70,50 @@ def masked_errors(reconstruction: Tensor, target: Tensor, hidden: Tensor) -> Ten
 
 def normalise_patches(images: Tensor, patch: int) -> Tensor:
     """Each patch of `patch` x `patch` pixels and each channel to mean 0 and variance 1. Sides must be multiples."""
+    mean, spread = (_enlarged(each, patch) for each in _of_patches(images, patch))
+    return (images - mean) / spread
+
+
+def denormalise_patches(normalised: Tensor, images: Tensor, hidden: Tensor, patch: int) -> Tensor:
+    """A picture of normalised patches, by what is visible of the image: no hidden pixel is looked at.
+
+    Parameters
+    ----------
+    normalised
+        (N, C, H, W), as if from `normalise_patches`.
+    images
+        (N, C, H, W) that they belong to.
+    hidden
+        (N, 1, H, W) bool, whole patches.
+
+    Returns
+    -------
+    Tensor
+        (N, C, H, W). A visible patch gets its own mean and spread; a hidden one those of all visible patches, weighted
+        by distance^-4, so that the nearest count most and there always are some. A hidden core comes out too faint.
+    """
+    statistics = torch.stack(_of_patches(images, patch))  # (2, N, C, rows, columns)
+    rows, columns = statistics.shape[-2:]
+    seen = (functional.max_pool2d(hidden.to(images.dtype), patch) == 0).to(images.dtype)
+    row, column = torch.meshgrid(
+        torch.arange(rows, device=images.device), torch.arange(columns, device=images.device), indexing="ij"
+    )
+    squared = (row.flatten()[:, None] - row.flatten()) ** 2 + (column.flatten()[:, None] - column.flatten()) ** 2
+    weights = squared.clamp_min(1).to(images.dtype) ** -2
+    around = (statistics * seen).flatten(-2) @ weights / (seen.flatten(-2) @ weights)
+    mean, spread = torch.where(seen > 0, statistics, around.view_as(statistics))
+    return normalised * _enlarged(spread, patch) + _enlarged(mean, patch)
+
+
+def _of_patches(images: Tensor, patch: int) -> tuple[Tensor, Tensor]:
+    """Mean and spread of each patch and channel, (N, C, H / patch, W / patch); the spread is at least 0.001."""
     mean = functional.avg_pool2d(images, patch)
     variance = functional.avg_pool2d(images.square(), patch) - mean.square()
-    mean, variance = (x.repeat_interleave(patch, 2).repeat_interleave(patch, 3) for x in (mean, variance))
-    return (images - mean) / (variance.clamp_min(0) + 1e-6).sqrt()
+    return mean, (variance.clamp_min(0) + 1e-6).sqrt()
+
+
+def _enlarged(of_patches: Tensor, patch: int) -> Tensor:
+    return of_patches.repeat_interleave(patch, 2).repeat_interleave(patch, 3)
 
 
 def show_hidden(images: Tensor, hidden: Tensor, grey: float = 0.35) -> Tensor:

@@ -14,6 +14,10 @@ VIEWER_SCALES = {"g": 6.0, "r": 3.4, "i": 3.0, "z": 2.2}
 VIEWER_GAIN_WITH_I = 1.5
 """Pictures with i (DR10) are shown so much brighter than those of g, r, z (DR9)."""
 
+EXTINCTION = {"g": 3.214, "r": 2.165, "i": 1.592, "z": 1.211}
+"""Magnitudes of Galactic extinction per E(B-V) in the bands of DECam, as the Legacy Surveys apply them (Schlafly and
+Finkbeiner 2011)."""
+
 VIEWER_SOFTENING = 0.03
 VIEWER_Q = 20.0
 
@@ -21,6 +25,28 @@ VIEWER_Q = 20.0
 def magnitude(flux: Tensor) -> Tensor:
     """AB magnitude of a flux in nanomaggies; NaN where the flux is not positive."""
     return torch.where(flux > 0, ZERO_POINT - 2.5 * torch.log10(flux), torch.nan)
+
+
+def transmission(reddening: Tensor, bands: Sequence[str]) -> Tensor:
+    """Share of the light that passes the Galaxy's dust, 10^(-0.4 k_b E(B-V)); above one if the reddening is taken away.
+
+    Parameters
+    ----------
+    reddening
+        (N,) E(B-V), or a difference of two.
+    bands
+        C of g, r, i, z.
+
+    Returns
+    -------
+    Tensor
+        (N, C).
+    """
+    unknown = [band for band in bands if band not in EXTINCTION]
+    if unknown:
+        raise ValueError(f"extinction is known in the bands {sorted(EXTINCTION)}, not in {unknown}")
+    magnitudes = reddening[:, None] * reddening.new_tensor([EXTINCTION[band] for band in bands])
+    return torch.pow(10.0, -0.4 * magnitudes)
 
 
 def viewer_rgb(flux: Tensor, bands: Sequence[str]) -> Tensor:

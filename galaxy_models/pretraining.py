@@ -11,8 +11,10 @@ from torch import Tensor
 from .augment import Augmentation, augmented_input
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
-from .masking import masked_l1, random_masks
+from .masking import denormalise_patches, masked_l1, random_masks
+from .reobserve import Reobservation
 from .training import Objective
+from .two_views import TwoViews
 
 
 class MaskedReconstruction(Objective):
@@ -26,6 +28,13 @@ class MaskedReconstruction(Objective):
         Of the raw stamps in `batch["images"]`: `nanomaggy` or `rgb`.
     mask_patch
         Side of a hidden patch, pixels of the network's input; a multiple of 4.
+    normalise_target
+        Compare what the network paints, in its own standardised units, with patches of mean 0 and variance 1 (He et al.
+        2022), so that faint structure counts as much as bright cores. The input's sides must then be multiples of
+        `mask_patch`, and what the network paints is a picture only after `as_picture`.
+    reobservation
+        By catalogue row, for fluxes: stamps are seen under the survey's seeing, noise and reddening (`reobserve`).
+        `batch["rows"]` then tells the rows.
     """
 
     def __init__(
@@ -37,6 +46,8 @@ class MaskedReconstruction(Objective):
         mask_patch: int,
         mask_fraction: float,
         augmentation: Augmentation,
+        normalise_target: bool = False,
+        reobservation: Reobservation | None = None,
     ) -> None:
         super().__init__()
         self.network = network
@@ -45,18 +56,75 @@ class MaskedReconstruction(Objective):
         self.mask_patch = mask_patch
         self.mask_fraction = mask_fraction
         self.augmentation = augmentation
+        self.normalised_patch = mask_patch if normalise_target else None
+        self.reobservation = reobservation
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss in units of the channels' spread, and `masked_l1` in RGB units."""
-        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
+        """Loss in units of the channels' spread, or of the patches'; and `masked_l1` of the picture in RGB units."""
+        observation = None
+        if self.reobservation is not None:
+            observation = self.reobservation.of(batch["rows"], generator.device)
+        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator, observation)
         count, _, height, width = rgb.shape
         hidden = random_masks(count, height, width, self.mask_patch, self.mask_fraction, generator)
         painted = self.network(rgb, hidden)
-        spread = cast(Tensor, self.network.rgb_spread).view(1, 3, 1, 1)
-        loss = masked_l1(painted / spread, rgb / spread, hidden)
-        return loss, {"masked_l1": float(masked_l1(painted.detach(), rgb, hidden))}
+        if self.normalised_patch is None:
+            spread = cast(Tensor, self.network.rgb_spread).view(1, 3, 1, 1)
+            loss = masked_l1(painted / spread, rgb / spread, hidden)
+        else:
+            loss = masked_l1(standardised(self.network, painted), rgb, hidden, self.normalised_patch)
+        picture = as_picture(self.network, painted.detach(), rgb, hidden, self.normalised_patch)
+        return loss, {"masked_l1": float(masked_l1(picture, rgb, hidden))}
+
+
+class MaskedAndTwoViews(Objective):
+    """Both pretexts on the same stamps: the sum of their losses, with a weight for the second.
+
+    Parameters
+    ----------
+    masked, views
+        Of one network.
+    """
+
+    def __init__(self, masked: MaskedReconstruction, views: TwoViews, views_weight: float) -> None:
+        super().__init__()
+        if masked.network is not views.network:
+            raise ValueError("both pretexts must train one network; give `masked` and `views` the same")
+        self.network = views.network
+        self.head = views.head
+        self.pretexts = (masked, views)  # a tuple, which registers no module: the network's weights are kept once
+        self.views_weight = views_weight
+
+    def training_step_at(
+        self, step: int, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """The weighted sum; beside the metrics of both, `masked_loss` and `view_loss`."""
+        (masked, of_masked), (views, of_views) = (
+            pretext.training_step_at(step, batch, generator) for pretext in self.pretexts
+        )
+        parts = {"masked_loss": float(masked.detach()), "view_loss": float(views.detach())}
+        return masked + self.views_weight * views, {**of_masked, **of_views, **parts}
+
+
+def as_picture(
+    network: GalaxyLVM, painted: Tensor, rgb: Tensor, hidden: Tensor, normalised_patch: int | None
+) -> Tensor:
+    """What the network painted as RGB (N, 3, h, w).
+
+    A network that learnt normalised patches paints structure without level and contrast; both are taken from what is
+    visible around (`denormalise_patches`), so that the picture, and its error, owe nothing to the hidden pixels.
+    """
+    if normalised_patch is None:
+        return painted
+    return denormalise_patches(standardised(network, painted), rgb, hidden, normalised_patch)
+
+
+def standardised(network: GalaxyLVM, painted: Tensor) -> Tensor:
+    """What the network painted, (N, 3, h, w), in the units of its last layer: mean 0 and spread 1 over the survey."""
+    mean, spread = (cast(Tensor, each).view(1, 3, 1, 1) for each in (network.rgb_mean, network.rgb_spread))
+    return (painted - mean) / spread
 
 
 def measure_rgb(network: GalaxyLVM, rgb: Tensor) -> None:

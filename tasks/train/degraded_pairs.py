@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import pandas as pd
 import torch
 from torch import Tensor
@@ -13,12 +12,12 @@ from torch import Tensor
 from galaxy_models.degradation import (
     FWHM_PER_SIGMA,
     SEEING,
-    SURVEY_PIXEL_SCALE,
     degrade_display,
     degrade_flux,
 )
 from galaxy_models.inputs import InputSpec
 from infra.errors import GalaxyError
+from tasks.train.observed import observed_conditions
 
 SEVERITY = 1.5
 """Fluxes are made half as bad again as the survey's own spread, so that nearly every stamp is degraded."""
@@ -77,8 +76,7 @@ class DegradedPairs:
 def degraded_pairs(inputs: InputSpec, units: str, bands: Sequence[str], table: pd.DataFrame) -> DegradedPairs:
     """For the stamps of a prepared catalogue.
 
-    Its columns `psf_size_<band>` (FWHM, arcsec), `pixel_scale` and `noise_<band>` are used where they are. A stamp of
-    unknown scale counts as one of the Legacy Surveys, 0.262 arcsec per pixel.
+    What each stamp's seeing and noise are: see `observed_conditions`.
 
     Raises
     ------
@@ -94,20 +92,13 @@ def degraded_pairs(inputs: InputSpec, units: str, bands: Sequence[str], table: p
             f"band {unknown[0]!r} has no known distribution of seeing and noise, which restoration needs; known are "
             f"{sorted(SEEING)}. Choose among these as the survey's `bands`"
         )
-    scale = table["pixel_scale"].fillna(SURVEY_PIXEL_SCALE).to_numpy(np.float64)
-    seeing = np.stack([_column(table, f"psf_size_{band}") / FWHM_PER_SIGMA / scale for band in bands], axis=1)
-    noise = np.stack([_column(table, f"noise_{band}") for band in bands], axis=1)
+    observed = observed_conditions(table, bands)
+    scale = observed.pixel_scale
     return DegradedPairs(
         inputs,
         "flux",
         tuple(bands),
-        torch.from_numpy(seeing).float(),
-        torch.from_numpy(noise).float(),
-        torch.tensor(scale, dtype=torch.float32),
+        observed.seeing / FWHM_PER_SIGMA / scale[:, None],
+        observed.noise * scale[:, None],
+        scale,
     )
-
-
-def _column(table: pd.DataFrame, name: str) -> np.ndarray:
-    if name not in table.columns:
-        return np.full(len(table), np.nan)
-    return table[name].to_numpy(np.float64)

@@ -7,14 +7,13 @@ from typing import Any
 
 import torch
 
-from galaxy_models.augment import Augmentation
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputSpec
-from galaxy_models.lvm import PATCH, GalaxyLVM, architecture, build_lvm
+from galaxy_models.lvm import GalaxyLVM, architecture, build_lvm
 from galaxy_models.predictor import save_model
-from galaxy_models.pretraining import MaskedReconstruction, measure_rgb
+from galaxy_models.pretraining import measure_rgb
+from galaxy_models.survey_statistics import SurveyStatistics
 from galaxy_models.training import fit, step_seed
-from infra.errors import GalaxyError
 from infra.profile import PretrainSettings
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
@@ -28,15 +27,16 @@ from tasks.train.common import (
     sample_stamps,
     weights_digest,
 )
+from tasks.train.observed import reobservation
+from tasks.train.pretexts import AUGMENTATION, check_mask, pretext_objective
 from tasks.train.pretrain_report import PretrainReport
 
 MODEL_NAME = "galaxy-lvm"
 STATISTICS_STAMPS = 1024
-AUGMENTATION = Augmentation()
 
 
 def pretrain(context: StageContext) -> dict[str, Any]:
-    """Train the large vision model by masked reconstruction, and measure what it learnt on stamps it never saw.
+    """Train the large vision model without labels, and measure what it learnt on stamps it never saw.
 
     Parameters
     ----------
@@ -61,17 +61,12 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     inputs = input_spec(
         context.survey, prepared.table, rows, settings.crop, settings.binning, resize=AUGMENTATION.resize
     )
-    _check_mask(settings, inputs)
+    check_mask(settings, inputs)
     network = initial_network(prepared, rows, inputs, settings)
     steps = settings.steps(len(rows))
-    objective = MaskedReconstruction(
-        network,
-        inputs,
-        prepared.dataset.units,
-        mask_patch=settings.mask_patch,
-        mask_fraction=settings.mask_fraction,
-        augmentation=AUGMENTATION,
-    )
+    units = prepared.dataset.units
+    observation = reobservation(prepared, rows) if settings.reobserve else None
+    objective = pretext_objective(network, inputs, units, settings, observation)
 
     def batches_from(step: int) -> Iterable[dict[str, Any]]:
         return StampBatches(prepared.dataset.root, rows, settings.batch_size, settings.seed, start_batch=step)
@@ -91,10 +86,15 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     )
     context.progress(steps, steps, "measuring on stamps it never saw")
     report = PretrainReport(prepared, inputs, settings, context.survey, context.folder / "figures", device)
-    report.reconstruction(network)
-    report.neighbours(network, initial_network(prepared, rows, inputs, settings))
+    untrained = initial_network(prepared, rows, inputs, settings)
+    if settings.pretext != "contrastive":  # its decoder has learnt nothing
+        report.reconstruction(network)
+    if settings.pretext != "masked":
+        report.views(network, untrained)
+    report.neighbours(network, untrained)
     report.loss_curve(history)
-    return _result(context, prepared, rows, inputs, network, report, steps)
+    survey = None if observation is None else observation.survey
+    return _result(context, prepared, rows, inputs, network, report, steps, survey)
 
 
 def initial_network(prepared: PreparedDataset, rows: Rows, inputs: InputSpec, settings: PretrainSettings) -> GalaxyLVM:
@@ -106,14 +106,6 @@ def initial_network(prepared: PreparedDataset, rows: Rows, inputs: InputSpec, se
     return network
 
 
-def _check_mask(settings: PretrainSettings, inputs: InputSpec) -> None:
-    if settings.mask_patch % PATCH or settings.mask_patch >= inputs.network_size:
-        raise GalaxyError(
-            f"profile, section [pretrain]: `mask_patch` is {settings.mask_patch}; it must be a multiple of {PATCH} "
-            f"below crop / binning = {inputs.network_size} px"
-        )
-
-
 def _result(
     context: StageContext,
     prepared: PreparedDataset,
@@ -122,7 +114,9 @@ def _result(
     network: GalaxyLVM,
     report: PretrainReport,
     steps: int,
+    survey: SurveyStatistics | None,
 ) -> dict[str, Any]:
+    settings = context.profile.pretrain
     card = ModelCard(
         name=MODEL_NAME,
         architecture={"kind": "lvm", **architecture(network)},
@@ -133,13 +127,17 @@ def _result(
             "dataset_digest": prepared.dataset.digest,
             "split": "train",
             "stamps": len(rows),
+            "pretext": settings.pretext,
+            "normalise_target": settings.normalise_target and settings.pretext != "contrastive",
+            # what seeing, noise and reddening were drawn from; null for pictures
+            "survey_statistics": None if survey is None else survey.to_dict(),
         },
         metrics=report.metrics,
         code_version=code_version(),
     )
     model = context.folder / "model"
     save_model(model, card, network)
-    parameters = {name: str(value) for name, value in context.profile.pretrain.model_dump().items()}
+    parameters = {name: str(value) for name, value in settings.model_dump().items()}
     return {
         "model": str(model),
         "weights_digest": weights_digest(model),

@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
-from galaxy_models.masking import fill_hidden, masked_errors, random_masks, show_hidden
+from galaxy_models.masking import fill_hidden, masked_errors, normalise_patches, random_masks, show_hidden
 from galaxy_models.metrics import balanced_accuracy, knn_precision, linear_probe, mean_interval, nearest
+from galaxy_models.pretraining import as_picture, standardised
 from galaxy_models.training import History, step_seed
 from infra.errors import GalaxyError
 from infra.profile import PretrainSettings
@@ -25,6 +27,7 @@ from tasks.ingest.labels import class_codes, class_names
 from tasks.ingest.survey import LabelTable, SurveyDefinition
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.train.common import Rows, evenly, stamps_in_order, write_evaluation
+from tasks.train.pretexts import view_augmentation_of
 
 BATCH = 128
 PIXEL_SIDE = 16
@@ -36,6 +39,13 @@ MOST_STAMPS = 512
 MOST_GALLERY = 20_000
 NEIGHBOURS = 10
 SHOWN_STAMPS = 8
+
+LOSSES = {
+    "masked": "L1 on hidden pixels / spread",
+    "contrastive": "NT-Xent of two views",
+    "both": "L1 on hidden pixels / spread + weighted NT-Xent of two views",
+}
+"""What the loss is, by pretext."""
 
 Vectors = NDArray[np.float32]
 
@@ -67,28 +77,64 @@ class PretrainReport:
     def reconstruction(self, network: GalaxyLVM) -> None:
         """Masked L1 on validation stamps of each source, beside that of the plainest guess, and a sheet of examples.
 
-        The plainest guess paints every hidden pixel in the mean colour of the image's visible ones.
+        The plainest guess paints every hidden pixel in the mean colour of the image's visible ones. A network that
+        learnt normalised patches has level and contrast of its picture from the visible surroundings (`as_picture`):
+        its error is in RGB units like that of any other, and higher by what the surroundings cannot know;
+        `masked_l1_normalised` is its error in the units it learnt in.
         """
+        patch = self.settings.mask_patch if self.settings.normalise_target else None
         network = network.to(self.device).eval()
         for source in [source.name for source in self.survey.sources]:
             rows = evenly(self.prepared.rows("validation", source), MOST_STAMPS)
             if not len(rows):
                 continue
-            errors, plain, shown = [], [], []
+            errors, plain, normalised, shown = [], [], [], []
             for number, rgb in enumerate(self._pictures(rows)):
                 hidden = self._masks(rgb, number)
-                painted = network(rgb, hidden)
+                raw = network(rgb, hidden)
+                painted = as_picture(network, raw, rgb, hidden, patch)
+                if patch is not None:
+                    normalised.append(masked_errors(standardised(network, raw), normalise_patches(rgb, patch), hidden))
                 errors.append(masked_errors(painted, rgb, hidden))
                 plain.append(masked_errors(_visible_mean(rgb, hidden), rgb, hidden))
                 shown.append((rgb, hidden, painted))
             values = torch.cat(errors).double().cpu().numpy()
             self.metrics[f"{source}.masked_l1"] = float(values.mean())
             self.metrics[f"{source}.masked_l1_mean_colour"] = float(torch.cat(plain).double().mean())
+            if normalised:
+                self.metrics[f"{source}.masked_l1_normalised"] = float(torch.cat(normalised).double().mean())
             self._reconstruction_sheet(source, *shown[0])
             if self._evaluation is None:
                 self.headline = f"{source}.masked_l1"
                 frame = pd.DataFrame({"object_id": self._ids(rows), "label": source, "score": values})
                 self._evaluation = (frame, False)
+
+    @torch.inference_mode()
+    def views(self, network: GalaxyLVM, untrained: GalaxyLVM) -> None:
+        """Share of validation stamps of each source whose second look is the nearest of all to the first.
+
+        Looks are drawn as in training, but not observed anew; the embedding is the one that users get. Beside it stands
+        the untrained network's share.
+        """
+        augmentation = view_augmentation_of(self.prepared.dataset.units, self.settings)
+        for source in [source.name for source in self.survey.sources]:
+            rows = evenly(self.prepared.rows("validation", source), MOST_STAMPS)
+            if len(rows) < 2:
+                continue
+            spaces = {"": network.to(self.device).eval(), "_untrained": untrained.to(self.device).eval()}
+            looks = [self._looks(rows, augmentation, look) for look in range(2)]
+            for suffix, space in spaces.items():
+                first, second = (
+                    np.concatenate([space.embed(rgb).float().cpu().numpy() for rgb in look]) for look in looks
+                )
+                hits = nearest(first, second, 1)[:, 0] == np.arange(len(rows))
+                self.metrics[f"{source}.view_match{suffix}"] = float(hits.mean())
+                if not suffix and self._evaluation is None:
+                    self.headline = f"{source}.view_match"
+                    frame = pd.DataFrame(
+                        {"object_id": self._ids(rows), "label": source, "score": hits.astype(np.float64)}
+                    )
+                    self._evaluation = (frame, True)
 
     @torch.inference_mode()
     def neighbours(self, network: GalaxyLVM, untrained: GalaxyLVM) -> None:
@@ -110,7 +156,7 @@ class PretrainReport:
                     self.folder / "loss.png",
                     {"loss": (steps, losses)},
                     "step",
-                    "L1 on hidden pixels / spread",
+                    LOSSES[self.settings.pretext],
                     "Pre-training",
                 )
             )
@@ -175,6 +221,15 @@ class PretrainReport:
     def _pictures(self, rows: Rows) -> Iterator[Tensor]:
         for stamps in stamps_in_order(self.prepared, rows, BATCH):
             yield self.inputs.to_network(stamps.to(self.device), self.prepared.dataset.units)
+
+    def _looks(self, rows: Rows, augmentation: Augmentation, look: int) -> list[Tensor]:
+        """A look at each stamp, batch by batch: the same for every network of these settings."""
+        views = []
+        for number, stamps in enumerate(stamps_in_order(self.prepared, rows, BATCH)):
+            generator = torch.Generator().manual_seed(step_seed(self.settings.seed, 2_000_000_000 + 2 * number + look))
+            view = augmented_input(stamps, self.prepared.dataset.units, self.inputs, augmentation, generator)
+            views.append(view.to(self.device))
+        return views
 
     def _masks(self, rgb: Tensor, number: int) -> Tensor:
         """The masks of the evaluation's batch `number`: the same for every network of these settings."""

@@ -5,7 +5,15 @@ from __future__ import annotations
 import pytest
 import torch
 
-from galaxy_models.masking import fill_hidden, masked_errors, masked_l1, normalise_patches, random_masks
+from galaxy_models.lvm import PATCH, GalaxyLVM, LvmConfiguration
+from galaxy_models.masking import (
+    denormalise_patches,
+    fill_hidden,
+    masked_errors,
+    masked_l1,
+    normalise_patches,
+    random_masks,
+)
 
 
 def masks(seed: int = 0, **changes: object) -> torch.Tensor:
@@ -61,3 +69,39 @@ def test_filling_keeps_what_is_visible() -> None:
     hidden[..., :4] = True
     filled = fill_hidden(image, torch.full_like(image, 1.7), hidden)
     assert torch.equal(filled[..., 4:], image[..., 4:]) and (filled[..., :4] == 1).all()
+
+
+@pytest.mark.parametrize(("size", "patch"), [(64, 8), (48, 8), (96, 4), (64, 12)])
+def test_masks_are_made_of_whole_tokens_of_the_network(size: int, patch: int) -> None:
+    """No token is hidden in part, in the padded image of a size that 32 does not divide either."""
+    torch.manual_seed(0)
+    network = GalaxyLVM(LvmConfiguration(8, (1, 1, 1, 1), (1, 1, 1), (1, 1, 1, 1)))
+    hidden = masks(count=2, height=size, width=size, patch=patch)
+    padded = network._prepare(torch.rand(2, 3, size, size), hidden)[1]
+    assert padded is not None
+    share = torch.nn.functional.avg_pool2d(padded.float(), PATCH)
+    assert set(share.unique().tolist()) == {0.0, 1.0}
+    assert float(share.sum()) * PATCH**2 == float(hidden.sum())
+
+
+def test_denormalised_patches_are_the_picture_where_it_was_visible() -> None:
+    images, hidden = torch.rand(4, 3, 32, 32), masks(count=4, height=32, width=32)
+    picture = denormalise_patches(normalise_patches(images, 8), images, hidden, 8)
+    torch.testing.assert_close(picture.masked_fill(hidden, 0), images.masked_fill(hidden, 0), atol=1e-5, rtol=0)
+
+
+def test_a_hidden_patch_gets_level_and_contrast_from_what_is_visible_around_and_from_nothing_else() -> None:
+    """A frame whose left half is dark and calm and whose right half is bright and rough."""
+    chance = torch.Generator().manual_seed(0)
+    side = (torch.arange(48) >= 24).float()
+    images = 0.2 + 0.5 * side + (0.01 + 0.04 * side) * torch.randn(1, 3, 48, 48, generator=chance)
+    hidden = torch.zeros(1, 1, 48, 48, dtype=torch.bool)
+    hidden[..., 16:24, 8:16] = hidden[..., 16:24, 32:40] = True
+    structure = torch.randn(1, 3, 48, 48, generator=chance)
+    picture = denormalise_patches(structure, images, hidden, 8)
+    for left, level, contrast in ((8, 0.2, 0.01), (32, 0.7, 0.05)):
+        patch = picture[..., 16:24, left : left + 8]
+        assert float(patch.mean()) == pytest.approx(level, abs=0.03)
+        assert float(patch.std()) == pytest.approx(contrast, rel=0.4)
+    elsewhere = denormalise_patches(structure, images.masked_fill(hidden, 77.0), hidden, 8)
+    torch.testing.assert_close(elsewhere, picture)

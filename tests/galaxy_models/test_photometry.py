@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from galaxy_models.photometry import magnitude, viewer_rgb
+from galaxy_models.photometry import EXTINCTION, magnitude, transmission, viewer_rgb
 
 
 @pytest.mark.parametrize(
@@ -32,3 +32,15 @@ def test_magnitude_of_a_nanomaggy_is_the_zero_point() -> None:
     found = magnitude(torch.tensor([1.0, 100.0, -1.0]))
     assert found[:2].tolist() == [22.5, 17.5]
     assert torch.isnan(found[2])
+
+
+def test_dust_dims_by_k_magnitudes_for_each_magnitude_of_reddening() -> None:
+    """Blue more than red; in numbers those that the Legacy Surveys tell, 10^(-1.2856 E(B-V)) in g."""
+    passed = transmission(torch.tensor([0.0, 0.1, -0.1]), ("g", "r", "z"))
+    assert passed[0].tolist() == [1, 1, 1]
+    expected = [10 ** (-k * 0.1) for k in (1.2856, 0.8660, 0.4844)]
+    assert passed[1].tolist() == pytest.approx(expected, rel=1e-4)
+    torch.testing.assert_close(passed[2], 1 / passed[1])
+    assert EXTINCTION["g"] > EXTINCTION["r"] > EXTINCTION["i"] > EXTINCTION["z"]
+    with pytest.raises(ValueError, match="'u'"):
+        transmission(torch.zeros(1), ("u",))

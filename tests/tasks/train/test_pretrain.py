@@ -126,6 +126,45 @@ def test_takes_fluxes_through_the_viewers_stretch(drawn_context: Make) -> None:
     assert card.inputs.bands == ("g", "r", "z")
     assert 0.02 < float(network.rgb_mean.mean()) < 0.9, "fluxes below 1 have become visible pictures"
     assert result["parameters"]["steps"] == "2"
+    survey = card.training_data["survey_statistics"]
+    assert set(survey["seeing_fwhm_arcsec"]) == {"g", "r", "z"} and survey["reddening"]["shape"] > 0
+    other = pretrain(drawn_context("nanomaggy", max_steps=2, reobserve=0.0))
+    assert other["weights_digest"] != result["weights_digest"]
+    assert load_network(Path(other["model"]))[0].training_data["survey_statistics"] is None
+
+
+def test_two_views_are_a_pretext_of_their_own(drawn_context: Make) -> None:
+    """The decoder learns nothing, so that nothing is said of its pictures; the embedding has learnt to recognise."""
+    context = drawn_context(pretext="contrastive", epochs=4.0, learning_rate=3e-3)
+    result = pretrain(replace(context, survey=context.survey.model_copy(update={"labels": []})))
+    metrics = result["metrics"]
+    assert not any("masked_l1" in name for name in metrics)
+    assert metrics["drawn.view_match"] >= metrics["drawn.view_match_untrained"]
+    assert result["headline"] == "drawn.view_match" and result["evaluation"]["higher_is_better"] is True
+    scores = pd.read_parquet(result["evaluation"]["scores"])
+    assert scores["score"].mean() == pytest.approx(metrics["drawn.view_match"])
+    card, network = load_network(Path(result["model"]))
+    assert card.training_data["pretext"] == "contrastive"
+    assert not any("head" in name for name in network.state_dict()), "the projection is thrown away"
+
+
+def test_both_pretexts_with_normalised_patches_resume_like_any_training(drawn_context: Make) -> None:
+    changes = {"pretext": "both", "normalise_target": True, "max_steps": 5}
+    records: list[dict[str, float]] = []
+    whole = pretrain(drawn_context(**changes, record=lambda step, metrics: records.append(dict(metrics))))
+    assert {"masked_l1", "masked_loss", "view_loss", "view_match", "view_spread"} < set(records[-1])
+    for source in ("drawn", "plain"):
+        assert 0 < whole["metrics"][f"{source}.masked_l1"] < 0.5 < whole["metrics"][f"{source}.masked_l1_normalised"]
+        assert 0 <= whole["metrics"][f"{source}.view_match"] <= 1
+    context = drawn_context(**changes)
+
+    def stop_there(done: int, total: int, note: str = "") -> None:
+        if done == 3:
+            raise StopError
+
+    with pytest.raises(StopError):
+        pretrain(replace(context, progress=stop_there))
+    assert pretrain(context)["weights_digest"] == whole["weights_digest"]
 
 
 def test_without_a_table_of_neighbours_the_reconstruction_is_the_headline(drawn_context: Make) -> None:
@@ -142,6 +181,7 @@ def test_without_a_table_of_neighbours_the_reconstruction_is_the_headline(drawn_
         ({"crop": 64}, r"`crop` is 64 px.*stamps of 40 px; lower `crop`, to 40 at most"),
         ({"mask_patch": 6}, r"`mask_patch` is 6; it must be a multiple of 4 below crop / binning = 32"),
         ({"mask_patch": 32}, r"`mask_patch` is 32"),
+        ({"mask_patch": 12, "normalise_target": True}, r"32 px must be a multiple of `mask_patch`, which is 12"),
     ],
 )
 def test_sizes_that_do_not_fit_are_refused_before_any_work(

@@ -1,0 +1,96 @@
+"""What pre-training asks of the network, by the profile: to paint hidden patches, to recognise galaxies, or both."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import torch
+
+from galaxy_models.augment import Augmentation
+from galaxy_models.inputs import InputSpec
+from galaxy_models.lvm import PATCH, GalaxyLVM
+from galaxy_models.pretraining import MaskedAndTwoViews, MaskedReconstruction
+from galaxy_models.reobserve import Reobservation
+from galaxy_models.training import Objective, step_seed
+from galaxy_models.two_views import ProjectionHead, TwoViews
+from infra.errors import GalaxyError
+from infra.profile import PretrainSettings
+
+AUGMENTATION = Augmentation()
+VIEW_SHIFT = 7.0
+"""Two views are shifted more, as in Stein et al. (2021): the place in the frame must not give the galaxy away."""
+
+VIEW_BLUR = 1.0
+"""Pixels; views of pictures differ in sharpness, as those of fluxes do by their seeing."""
+
+
+def augmentation_of(units: str, settings: PretrainSettings) -> Augmentation:
+    """How stamps are changed: fluxes get the survey's own noise and reddening, pictures those of a display."""
+    if units == "rgb":
+        return AUGMENTATION
+    chance = settings.reobserve
+    if not chance:
+        return replace(AUGMENTATION, reddening=0.0, seeing=0.0, depth=0.0)
+    return replace(AUGMENTATION, noise=0.0, colour=0.0, reddening=chance, seeing=chance, depth=chance)
+
+
+def view_augmentation_of(units: str, settings: PretrainSettings) -> Augmentation:
+    """The same for two views, which must not be told by what survives it."""
+    blur = VIEW_BLUR if units == "rgb" else 0.0
+    return replace(augmentation_of(units, settings), shift=VIEW_SHIFT, blur=blur)
+
+
+def pretext_objective(
+    network: GalaxyLVM,
+    inputs: InputSpec,
+    units: str,
+    settings: PretrainSettings,
+    reobservation: Reobservation | None,
+) -> Objective:
+    """What `fit` trains; the projection head's weights depend on the seed alone.
+
+    Parameters
+    ----------
+    reobservation
+        By row of the catalogue; None for pictures.
+    """
+    masked = MaskedReconstruction(
+        network,
+        inputs,
+        units,
+        mask_patch=settings.mask_patch,
+        mask_fraction=settings.mask_fraction,
+        augmentation=augmentation_of(units, settings),
+        normalise_target=settings.normalise_target,
+        reobservation=reobservation,
+    )
+    if settings.pretext == "masked":
+        return masked
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(step_seed(settings.seed, -2))
+        head = ProjectionHead(network)
+    views = TwoViews(
+        network,
+        head,
+        inputs,
+        units,
+        augmentation=view_augmentation_of(units, settings),
+        temperature=settings.temperature,
+        reobservation=reobservation,
+    )
+    return views if settings.pretext == "contrastive" else MaskedAndTwoViews(masked, views, settings.contrastive_weight)
+
+
+def check_mask(settings: PretrainSettings, inputs: InputSpec) -> None:
+    """Refuse masks that do not fit the network's input; raises GalaxyError with the key and the value."""
+    size = inputs.network_size
+    if settings.mask_patch % PATCH or settings.mask_patch >= size:
+        raise GalaxyError(
+            f"profile, section [pretrain]: `mask_patch` is {settings.mask_patch}; it must be a multiple of {PATCH} "
+            f"below crop / binning = {size} px"
+        )
+    if settings.normalise_target and size % settings.mask_patch:
+        raise GalaxyError(
+            f"profile, section [pretrain]: with `normalise_target`, crop / binning = {size} px must be a multiple of "
+            f"`mask_patch`, which is {settings.mask_patch}; take 4, 8 or 16"
+        )
