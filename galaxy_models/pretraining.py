@@ -12,12 +12,11 @@ from .augment import Augmentation, augmented_input
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
 from .masking import denormalise_patches, masked_l1, random_masks
+from .pretext import Pretext
 from .reobserve import Reobservation
-from .training import Objective
-from .two_views import TwoViews
 
 
-class MaskedReconstruction(Objective):
+class MaskedReconstruction(Pretext):
     """L1 on the hidden pixels of randomly masked, augmented stamps.
 
     Each channel's error is counted in units of that channel's spread, so that red does not outweigh blue.
@@ -49,8 +48,7 @@ class MaskedReconstruction(Objective):
         normalise_target: bool = False,
         reobservation: Reobservation | None = None,
     ) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.inputs = inputs
         self.units = units
         self.mask_patch = mask_patch
@@ -77,35 +75,6 @@ class MaskedReconstruction(Objective):
             loss = masked_l1(standardised(self.network, painted), rgb, hidden, self.normalised_patch)
         picture = as_picture(self.network, painted.detach(), rgb, hidden, self.normalised_patch)
         return loss, {"masked_l1": float(masked_l1(picture, rgb, hidden))}
-
-
-class MaskedAndTwoViews(Objective):
-    """Both pretexts on the same stamps: the sum of their losses, with a weight for the second.
-
-    Parameters
-    ----------
-    masked, views
-        Of one network.
-    """
-
-    def __init__(self, masked: MaskedReconstruction, views: TwoViews, views_weight: float) -> None:
-        super().__init__()
-        if masked.network is not views.network:
-            raise ValueError("both pretexts must train one network; give `masked` and `views` the same")
-        self.network = views.network
-        self.head = views.head
-        self.pretexts = (masked, views)  # a tuple, which registers no module: the network's weights are kept once
-        self.views_weight = views_weight
-
-    def training_step_at(
-        self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
-        """The weighted sum; beside the metrics of both, `masked_loss` and `view_loss`."""
-        (masked, of_masked), (views, of_views) = (
-            pretext.training_step_at(step, batch, generator) for pretext in self.pretexts
-        )
-        parts = {"masked_loss": float(masked.detach()), "view_loss": float(views.detach())}
-        return masked + self.views_weight * views, {**of_masked, **of_views, **parts}
 
 
 def as_picture(

@@ -21,8 +21,8 @@ from .contrastive import matching_loss
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
 from .pooling import mean_and_spread
+from .pretext import Pretext
 from .reobserve import Reobservation
-from .training import Objective
 
 NEVER = -1e4
 """Logit of a choice that must not be made; its exponential is zero."""
@@ -50,7 +50,7 @@ class ProjectionHead(nn.Module):
             return functional.normalize(projected, dim=1)
 
 
-class TwoViews(Objective):
+class TwoViews(Pretext):
     """SimCLR's loss on two augmented views of each stamp.
 
     Parameters
@@ -76,8 +76,7 @@ class TwoViews(Objective):
         temperature: float = 0.2,
         reobservation: Reobservation | None = None,
     ) -> None:
-        super().__init__()
-        self.network = network
+        super().__init__(network)
         self.head = head
         self.inputs = inputs
         self.units = units

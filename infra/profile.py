@@ -103,6 +103,13 @@ def legal_side(step: int) -> AfterValidator:
     return AfterValidator(check)
 
 
+Pretext = Literal["masked", "views", "measures"]
+
+
+def _only_masked() -> dict[Pretext, float]:
+    return {"masked": 1.0}
+
+
 class PretrainSettings(EpochSettings):
     """The large vision model, without labels."""
 
@@ -114,8 +121,10 @@ class PretrainSettings(EpochSettings):
     binning: int = Field(2, ge=1, le=4, description="Pixels averaged along each side after the crop.")
     mask_fraction: float = Field(0.6, gt=0, lt=1, description="Share of patches that are masked.")
     mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
-    pretext: Literal["masked", "contrastive", "both"] = Field(
-        "masked", description="Paint hidden patches, tell two looks at a galaxy from those at others, or both."
+    pretexts: dict[Pretext, Annotated[float, Field(gt=0, le=100)]] = Field(
+        default_factory=_only_masked,
+        min_length=1,
+        description="Weights of: painting hidden patches, telling two looks at a galaxy from others, measuring it.",
     )
     normalise_target: bool = Field(
         False, description="Masked patches are learnt with mean 0 and variance 1, faint structure like bright cores."
@@ -124,7 +133,6 @@ class PretrainSettings(EpochSettings):
         1.0, ge=0, le=1, description="Share of flux stamps that get reddening, seeing and noise drawn from the survey."
     )
     temperature: float = Field(0.2, gt=0, le=10, description="Of the contrastive loss; small: hard cases count most.")
-    contrastive_weight: float = Field(0.2, gt=0, le=100, description="Of its loss beside the masked one, for `both`.")
 
     @model_validator(mode="after")
     def _network_takes_what_is_left(self) -> PretrainSettings:

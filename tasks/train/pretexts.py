@@ -1,15 +1,18 @@
-"""What pre-training asks of the network, by the profile: to paint hidden patches, to recognise galaxies, or both."""
+"""What pre-training asks of the network, by the profile: to paint hidden patches, recognise galaxies, measure them."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 import torch
+from torch import Tensor
 
 from galaxy_models.augment import Augmentation
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import PATCH, GalaxyLVM
-from galaxy_models.pretraining import MaskedAndTwoViews, MaskedReconstruction
+from galaxy_models.measured import Measurement, MeasurementHead
+from galaxy_models.pretext import Pretext, Together
+from galaxy_models.pretraining import MaskedReconstruction
 from galaxy_models.reobserve import Reobservation
 from galaxy_models.training import Objective, step_seed
 from galaxy_models.two_views import ProjectionHead, TwoViews
@@ -35,7 +38,7 @@ def augmentation_of(units: str, settings: PretrainSettings) -> Augmentation:
 
 
 def view_augmentation_of(units: str, settings: PretrainSettings) -> Augmentation:
-    """The same for two views, which must not be told by what survives it."""
+    """The same for views, which are to differ more: what survives it must not tell them."""
     blur = VIEW_BLUR if units == "rgb" else 0.0
     return replace(augmentation_of(units, settings), shift=VIEW_SHIFT, blur=blur)
 
@@ -46,39 +49,50 @@ def pretext_objective(
     units: str,
     settings: PretrainSettings,
     reobservation: Reobservation | None,
+    sample: Tensor,
 ) -> Objective:
-    """What `fit` trains; the projection head's weights depend on the seed alone.
+    """What `fit` trains; the heads' weights depend on the seed alone.
 
     Parameters
     ----------
     reobservation
         By row of the catalogue; None for pictures.
+    sample
+        (n, 3, h, w) of train stamps as the network sees them, to standardise the measures with.
     """
-    masked = MaskedReconstruction(
-        network,
-        inputs,
-        units,
-        mask_patch=settings.mask_patch,
-        mask_fraction=settings.mask_fraction,
-        augmentation=augmentation_of(units, settings),
-        normalise_target=settings.normalise_target,
-        reobservation=reobservation,
-    )
-    if settings.pretext == "masked":
-        return masked
+    weights = {str(name): weight for name, weight in settings.pretexts.items()}
+    usual, for_views = augmentation_of(units, settings), view_augmentation_of(units, settings)
+    pretexts: dict[str, Pretext] = {}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(settings.seed, -2))
-        head = ProjectionHead(network)
-    views = TwoViews(
-        network,
-        head,
-        inputs,
-        units,
-        augmentation=view_augmentation_of(units, settings),
-        temperature=settings.temperature,
-        reobservation=reobservation,
-    )
-    return views if settings.pretext == "contrastive" else MaskedAndTwoViews(masked, views, settings.contrastive_weight)
+        if "masked" in weights:
+            pretexts["masked"] = MaskedReconstruction(
+                network,
+                inputs,
+                units,
+                mask_patch=settings.mask_patch,
+                mask_fraction=settings.mask_fraction,
+                augmentation=usual,
+                normalise_target=settings.normalise_target,
+                reobservation=reobservation,
+            )
+        if "views" in weights:
+            pretexts["views"] = TwoViews(
+                network,
+                ProjectionHead(network),
+                inputs,
+                units,
+                augmentation=for_views,
+                temperature=settings.temperature,
+                reobservation=reobservation,
+            )
+        if "measures" in weights:
+            head = MeasurementHead(network)
+            head.set_statistics(sample)
+            pretexts["measures"] = Measurement(
+                network, head, inputs, units, augmentation=for_views, reobservation=reobservation
+            )
+    return next(iter(pretexts.values())) if len(pretexts) == 1 else Together(pretexts, weights)
 
 
 def check_mask(settings: PretrainSettings, inputs: InputSpec) -> None:

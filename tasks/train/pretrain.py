@@ -66,7 +66,8 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     steps = settings.steps(len(rows))
     units = prepared.dataset.units
     observation = reobservation(prepared, rows) if settings.reobserve else None
-    objective = pretext_objective(network, inputs, units, settings, observation)
+    sample = inputs.to_network(sample_stamps(prepared, rows, STATISTICS_STAMPS), units)
+    objective = pretext_objective(network, inputs, units, settings, observation, sample)
 
     def batches_from(step: int) -> Iterable[dict[str, Any]]:
         return StampBatches(prepared.dataset.root, rows, settings.batch_size, settings.seed, start_batch=step)
@@ -87,9 +88,9 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     context.progress(steps, steps, "measuring on stamps it never saw")
     report = PretrainReport(prepared, inputs, settings, context.survey, context.folder / "figures", device)
     untrained = initial_network(prepared, rows, inputs, settings)
-    if settings.pretext != "contrastive":  # its decoder has learnt nothing
+    if "masked" in settings.pretexts:  # nothing else teaches the decoder
         report.reconstruction(network)
-    if settings.pretext != "masked":
+    if set(settings.pretexts) != {"masked"}:
         report.views(network, untrained)
     report.neighbours(network, untrained)
     report.loss_curve(history)
@@ -127,8 +128,8 @@ def _result(
             "dataset_digest": prepared.dataset.digest,
             "split": "train",
             "stamps": len(rows),
-            "pretext": settings.pretext,
-            "normalise_target": settings.normalise_target and settings.pretext != "contrastive",
+            "pretexts": dict(settings.pretexts),
+            "normalise_target": settings.normalise_target and "masked" in settings.pretexts,
             # what seeing, noise and reddening were drawn from; null for pictures
             "survey_statistics": None if survey is None else survey.to_dict(),
         },

@@ -42,10 +42,10 @@ SHOWN_STAMPS = 8
 
 LOSSES = {
     "masked": "L1 on hidden pixels / spread",
-    "contrastive": "NT-Xent of two views",
-    "both": "L1 on hidden pixels / spread + weighted NT-Xent of two views",
+    "views": "NT-Xent of two views",
+    "measures": "smooth L1 of standardised measures",
 }
-"""What the loss is, by pretext."""
+"""What the loss is, by pretext; of several it is the weighted sum."""
 
 Vectors = NDArray[np.float32]
 
@@ -156,7 +156,7 @@ class PretrainReport:
                     self.folder / "loss.png",
                     {"loss": (steps, losses)},
                     "step",
-                    LOSSES[self.settings.pretext],
+                    " + ".join(LOSSES[name] for name in self.settings.pretexts),
                     "Pre-training",
                 )
             )

@@ -12,7 +12,8 @@ from galaxy_models.augment import Augmentation
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from galaxy_models.masking import masked_l1, normalise_patches, random_masks
-from galaxy_models.pretraining import MaskedAndTwoViews, MaskedReconstruction, as_picture
+from galaxy_models.pretext import Together
+from galaxy_models.pretraining import MaskedReconstruction, as_picture
 from galaxy_models.reobserve import Reobservation
 from galaxy_models.survey_statistics import ObservedConditions, Quantiles, SurveyStatistics
 from galaxy_models.two_views import ProjectionHead, TwoViews
@@ -99,18 +100,18 @@ def test_fluxes_are_observed_anew_by_the_rows_of_their_stamps() -> None:
     assert seen[0][1].mean() > 1.5 * plain[1].mean(), "its light is no longer dimmed"
 
 
-def test_both_pretexts_add_up_and_keep_the_network_once() -> None:
+def test_pretexts_together_add_up_and_keep_the_network_once() -> None:
     lvm = network()
     head = ProjectionHead(lvm, 16, 8)
     views = TwoViews(lvm, head, INPUTS, "rgb", augmentation=Augmentation())
-    both = MaskedAndTwoViews(masked(lvm), views, 0.25)
+    both = Together({"masked": masked(lvm), "views": views}, {"masked": 1.0, "views": 0.25})
     batch = {"images": pictures(), "rows": torch.arange(4)}
     loss, metrics = both.training_step_at(0, batch, torch.Generator().manual_seed(0))
-    assert float(loss.detach()) == pytest.approx(metrics["masked_loss"] + 0.25 * metrics["view_loss"], rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(metrics["masked_loss"] + 0.25 * metrics["views_loss"], rel=1e-5)
     assert {"masked_l1", "view_match", "view_spread"} < set(metrics)
-    assert {name.split(".")[0] for name in both.state_dict()} == {"network", "head"}
+    assert {name.split(".")[0] for name in both.state_dict()} == {"network", "heads"}
     loss.backward()
-    for part in (lvm.stages, lvm.decoder_stages, head):
+    for part in (lvm.encoder.stages, lvm.decoder_stages, head):
         assert all(p.grad is not None for p in part.parameters())
     with pytest.raises(ValueError, match="one network"):
-        MaskedAndTwoViews(masked(network()), views, 1.0)
+        Together({"masked": masked(network()), "views": views}, {"masked": 1.0, "views": 1.0})

@@ -105,7 +105,7 @@ def test_gradients_reach_every_map_of_the_encoder_and_leave_the_decoder() -> Non
     loss, metrics = pretext.training_step_at(0, batch, torch.Generator().manual_seed(0))
     loss.backward()
     network = pretext.network
-    for part in (network.shallow, *network.stages, *network.merges, pretext.head):
+    for part in (network.encoder.shallow, *network.encoder.stages, *network.encoder.merges, pretext.head):
         reached = [p.grad for p in part.parameters() if p.grad is not None]
         assert reached and sum(float(gradient.abs().sum()) for gradient in reached) > 0
     assert all(p.grad is None for p in network.decoder_stages.parameters())

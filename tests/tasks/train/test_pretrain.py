@@ -135,7 +135,7 @@ def test_takes_fluxes_through_the_viewers_stretch(drawn_context: Make) -> None:
 
 def test_two_views_are_a_pretext_of_their_own(drawn_context: Make) -> None:
     """The decoder learns nothing, so that nothing is said of its pictures; the embedding has learnt to recognise."""
-    context = drawn_context(pretext="contrastive", epochs=4.0, learning_rate=3e-3)
+    context = drawn_context(pretexts={"views": 1.0}, epochs=4.0, learning_rate=3e-3)
     result = pretrain(replace(context, survey=context.survey.model_copy(update={"labels": []})))
     metrics = result["metrics"]
     assert not any("masked_l1" in name for name in metrics)
@@ -144,15 +144,17 @@ def test_two_views_are_a_pretext_of_their_own(drawn_context: Make) -> None:
     scores = pd.read_parquet(result["evaluation"]["scores"])
     assert scores["score"].mean() == pytest.approx(metrics["drawn.view_match"])
     card, network = load_network(Path(result["model"]))
-    assert card.training_data["pretext"] == "contrastive"
+    assert card.training_data["pretexts"] == {"views": 1.0}
     assert not any("head" in name for name in network.state_dict()), "the projection is thrown away"
 
 
-def test_both_pretexts_with_normalised_patches_resume_like_any_training(drawn_context: Make) -> None:
-    changes = {"pretext": "both", "normalise_target": True, "max_steps": 5}
+def test_all_pretexts_with_normalised_patches_resume_like_any_training(drawn_context: Make) -> None:
+    changes = {"pretexts": {"masked": 1.0, "views": 0.2, "measures": 1.0}, "normalise_target": True, "max_steps": 5}
     records: list[dict[str, float]] = []
     whole = pretrain(drawn_context(**changes, record=lambda step, metrics: records.append(dict(metrics))))
-    assert {"masked_l1", "masked_loss", "view_loss", "view_match", "view_spread"} < set(records[-1])
+    assert {"masked_l1", "masked_loss", "views_loss", "measures_explained", "view_match", "view_spread"} < set(
+        records[-1]
+    )
     for source in ("drawn", "plain"):
         assert 0 < whole["metrics"][f"{source}.masked_l1"] < 0.5 < whole["metrics"][f"{source}.masked_l1_normalised"]
         assert 0 <= whole["metrics"][f"{source}.view_match"] <= 1

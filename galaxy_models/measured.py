@@ -1,0 +1,109 @@
+"""Pre-training without labels by measurement: from an augmented view, tell what was measured on the stamp itself.
+
+A network that is asked for a galaxy's axis ratio, concentration, arms and colours, of a picture that was turned,
+resized and made noisier, learns to see shapes in spite of all that. Nobody has to label anything: the measures are
+classical (`morphometry`), computed as the stamps come. In short trials on a few thousand pictures of 64 pixels this
+taught far more, in as many steps, than recognising galaxies did; it binds nothing that is learnt on top.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from .augment import Augmentation, augmented_input
+from .inputs import InputSpec
+from .lvm import GalaxyLVM
+from .morphometry import MEASURES, measure
+from .pooling import mean_and_spread
+from .pretext import Pretext
+from .reobserve import Reobservation
+
+LIMIT = 3.0
+"""Standardised measures beyond it count as this: what is far out is most often a failed measurement."""
+
+
+class MeasurementHead(nn.Module):
+    """From the encoder's maps to standardised measures; used in pre-training only."""
+
+    def __init__(self, lvm: GalaxyLVM) -> None:
+        super().__init__()
+        features = 2 * sum(lvm.channels)
+        self.norm = nn.LayerNorm(features)
+        self.last = nn.Linear(features, len(MEASURES))
+        self.register_buffer("middle", torch.zeros(len(MEASURES)))
+        self.register_buffer("spread", torch.ones(len(MEASURES)))
+
+    def set_statistics(self, rgb: Tensor) -> None:
+        """Set what measures are standardised with: median and standard deviation over `rgb`, (N, 3, h, h) as input."""
+        values = measure(rgb)
+        cast(Tensor, self.middle).copy_(values.median(dim=0).values)
+        cast(Tensor, self.spread).copy_(values.std(dim=0).clamp_min(1e-3))
+
+    def targets(self, rgb: Tensor) -> Tensor:
+        """Standardised measures of (N, 3, h, h), (N, len(MEASURES)), within LIMIT."""
+        values = (measure(rgb) - cast(Tensor, self.middle)) / cast(Tensor, self.spread)
+        return values.clamp(-LIMIT, LIMIT)
+
+    def forward(self, maps: list[Tensor]) -> Tensor:
+        """The maps of `GalaxyLVM.encode` to (N, len(MEASURES)) float32."""
+        pooled = mean_and_spread(maps)
+        with torch.autocast(pooled.device.type, enabled=False):
+            return cast(Tensor, self.last(self.norm(pooled)))
+
+
+class Measurement(Pretext):
+    """Smooth L1 between the head's answer on a view and the standardised measures of the stamp.
+
+    Parameters
+    ----------
+    head
+        With its statistics set; it is trained along, and not kept.
+    units
+        Of the raw stamps in `batch["images"]`: `nanomaggy` or `rgb`; their catalogue rows are in `batch["rows"]`.
+    reobservation
+        By catalogue row, for fluxes: the view is seen under another seeing, noise and reddening than what is measured.
+    """
+
+    def __init__(
+        self,
+        network: GalaxyLVM,
+        head: MeasurementHead,
+        inputs: InputSpec,
+        units: str,
+        *,
+        augmentation: Augmentation,
+        reobservation: Reobservation | None = None,
+    ) -> None:
+        super().__init__(network)
+        self.head = head
+        self.inputs = inputs
+        self.units = units
+        self.augmentation = augmentation
+        self.reobservation = reobservation
+
+    def training_step_at(
+        self, step: int, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss, and `measures_explained`: the share of the measures' variance in the batch that the answers have."""
+        stamps = batch["images"]
+        observation = None
+        if self.reobservation is not None:
+            observation = self.reobservation.of(batch["rows"], generator.device)
+        wanted = self.head.targets(self.inputs.to_network(stamps, self.units))
+        view = augmented_input(stamps, self.units, self.inputs, self.augmentation, generator, observation)
+        told = self.head(self.network.encode(view))
+        loss = functional.smooth_l1_loss(told, wanted)
+        return loss, {"measures_explained": float(explained(told.detach(), wanted))}
+
+
+def explained(told: Tensor, wanted: Tensor) -> Tensor:
+    """One minus the squared error over the variance, the mean over measures (M) that vary among the (N, M)."""
+    variance = (wanted - wanted.mean(dim=0)).square().mean(dim=0)
+    error = (told - wanted).square().mean(dim=0)
+    varies = variance > 1e-4
+    return (1 - error[varies] / variance[varies]).mean() if varies.any() else wanted.new_tensor(torch.nan)
