@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -113,10 +114,13 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "ema_decay": 0.9}], ids=["plain", "averaged"])
+def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     """A process that trains a real network with stochastic depth is killed by SIGKILL between two checkpoints."""
     process = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path / "cut"), "5"],
+        [sys.executable, str(SCRIPT), str(tmp_path / "cut"), json.dumps({"stop": 5, **options})],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -129,9 +133,11 @@ def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(tmp_pa
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     steps: list[int] = []
-    resumed = script.train(tmp_path / "cut", lambda done, total, note="": steps.append(done))
-    whole = script.train(tmp_path / "whole")
+    resumed, history = script.train(tmp_path / "cut", lambda done, total, note="": steps.append(done), **options)
+    whole, whole_history = script.train(tmp_path / "whole", **options)
     assert steps == [5, 6, 7, 8], "it carried on from the checkpoint of step 4"
+    assert [point["loss"] for point in history] == [point["loss"] for point in whole_history]
+    assert len(history) == 8
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
