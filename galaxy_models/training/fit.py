@@ -133,7 +133,7 @@ def fit(
                 accelerator="gpu" if device.startswith("cuda") else device,
                 devices=processes.here,
                 num_nodes=processes.nodes,
-                strategy=DDPStrategy() if processes.count > 1 else "auto",
+                strategy=DDPStrategy(gradient_as_bucket_view=True) if processes.count > 1 else "auto",
                 precision="bf16-mixed" if half else "32-true",
                 max_epochs=1,
                 accumulate_grad_batches=accumulate // processes.count,

@@ -9,21 +9,21 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import torch
-
-from galaxy_models.training import Interrupted, this_process
-from infra.profile import Profile
-from infra.settings import Settings
-from tasks.ingest.survey import SurveyDefinition
-from tasks.stage import StageContext
-from tasks.train.launch import ERRORS
-from tasks.train.pretrain_network import open_pretraining, train_network
+if TYPE_CHECKING:
+    from tasks.stage import StageContext
 
 
 def main(job: Path) -> None:
     """Train the stage that the job describes."""
+    # imported here, since each reader of stamps imports this file as well and needs none of it
+    from torch import distributed
+
+    from galaxy_models.training import Interrupted
+    from tasks.train.launch import ERRORS
+    from tasks.train.pretrain_network import open_pretraining, train_network
+
     context = read_job(job)
     try:
         train_network(context, open_pretraining(context))
@@ -31,12 +31,17 @@ def main(job: Path) -> None:
         tell("error", type(error).__name__, str(error))
         sys.exit(error.code if isinstance(error, Interrupted) else 1)
     finally:
-        if torch.distributed.is_initialized():
-            torch.distributed.destroy_process_group()
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
 
 
 def read_job(path: Path) -> StageContext:
     """The stage as `train_in_processes` was handed it; the first process tells how it goes."""
+    from infra.profile import Profile
+    from infra.settings import Settings
+    from tasks.ingest.survey import SurveyDefinition
+    from tasks.stage import StageContext
+
     content = json.loads(path.read_text())
     return StageContext(
         survey=SurveyDefinition.model_validate(content["survey"]),
@@ -60,8 +65,7 @@ def tell(kind: str, *values: Any) -> None:
 
 
 def _progress(done: int, total: int, note: str = "") -> None:
-    if this_process().leads:
-        tell("progress", done, total, note)
+    tell("progress", done, total, note)
 
 
 def _record(step: int, metrics: Mapping[str, float]) -> None:
