@@ -105,8 +105,7 @@ def check(survey: Survey = "embedded", profile: ProfileOption = "laptop") -> Non
 
     console = plain_console()
     ready = check_machine(console, settings)
-    expect_run(console, settings, survey, profile)
-    if not ready:
+    if not expect_run(console, settings, survey, profile) or not ready:
         raise typer.Exit(1)
 
 

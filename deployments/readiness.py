@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import shutil
 import sys
-import time
 
 import psutil
 import torch
@@ -13,20 +12,19 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from galaxy_models.lvm import build_lvm
-from galaxy_models.precision import computes_in_bfloat16
+from deployments.training_needs import TrainingNeeds, training_needs
 from infra.environment import running_services
-from infra.profile import PretrainSettings, Profile
+from infra.profile import Profile
 from infra.settings import Settings
 from tasks.chain import open_chain
 from tasks.ingest.sources import open_source
+from tasks.train.trial_steps import settings_of
 
 GIB = 2**30
 MINIMUM_MEMORY = 6 * GIB
 MINIMUM_DISK = 5 * GIB
-STEPS_MEASURED = 6
-RELATIVE_COST = {"pretrain": 1.0, "finetune": 0.5, "align": 0.9, "find-lenses": 5.5}
-"""Time per stamp of each training in that of pre-training, with the shipped profile on two cores; roughly."""
+STAMPS_CACHED = GIB
+"""Most that the readers of a training keep of the stamps."""
 
 
 def check_machine(console: Console, settings: Settings) -> bool:
@@ -52,25 +50,34 @@ def check_machine(console: Console, settings: Settings) -> bool:
     return all(good for _, _, good in rows)
 
 
-def expect_run(console: Console, settings: Settings, survey: str, profile: str) -> None:
-    """Print what a run of this survey with this profile will take."""
+def expect_run(console: Console, settings: Settings, survey: str, profile: str) -> bool:
+    """Print what a run of this survey with this profile will take; False if a training will not fit into memory."""
     chain = open_chain(survey, profile)
     objects = sum(len(open_source(source, chain.survey, settings).rows()) for source in chain.survey.sources)
-    stamp_bytes = len(chain.survey.bands) * chain.survey.stamp_size**2 * (1 if chain.survey.units == "rgb" else 2)
-    seconds_per_stamp = measure_training(chain.profile.pretrain, chain.profile.threads)
-    minutes = {
-        stage: RELATIVE_COST[stage] * stamps * seconds_per_stamp / 60
+    size = chain.survey.stamp_size
+    stamp_bytes = len(chain.survey.bands) * size**2 * (1 if chain.survey.units == "rgb" else 2)
+    here = psutil.Process().memory_info().rss + min(STAMPS_CACHED, objects * stamp_bytes)
+    needs = {
+        stage: training_needs(stage, chain.profile, stamps, size)
         for stage, stamps in stamps_trained(chain.profile, objects).items()
+        if not chain.missing_labels(stage)
     }
     table = Table(title=f"a run of {survey} with {profile}", title_justify="left", show_header=False)
-    table.add_row("objects", f"{objects}")
-    table.add_row("stamps", f"{objects * stamp_bytes / GIB:.2f} GiB on disk")
-    table.add_row("training", f"about {sum(minutes.values()):.0f} min: " + _listed(minutes))
+    table.add_row("objects", f"{objects}", "")
+    table.add_row("stamps", f"{objects * stamp_bytes / GIB:.2f} GiB on disk", "")
+    table.add_row("training", f"about {_time(sum(need.hours for need in needs.values()))}, by a few steps just now", "")
+    enough = True
+    for stage, need in needs.items():
+        advice = _what_to_do(need, here, settings_of(stage, chain.profile).batch_size)
+        enough = enough and not advice
+        table.add_row(
+            f"  {stage}", f"{_time(need.hours)}, {_memory_of(need, here)}", Text(advice, "red") if advice else "ok"
+        )
     table.add_row(
-        "measured", f"{1 / seconds_per_stamp:.0f} stamps/s in pre-training, just now; other stages in proportion"
+        "memory", f"about {_memory(stamp_bytes, chain.profile.cluster.workers):.1f} GiB in the other stages", ""
     )
-    table.add_row("memory", f"about {_memory(stamp_bytes, chain.profile.cluster.workers):.1f} GiB")
     console.print(table)
+    return enough
 
 
 def stamps_trained(profile: Profile, objects: int) -> dict[str, float]:
@@ -78,33 +85,32 @@ def stamps_trained(profile: Profile, objects: int) -> dict[str, float]:
     train = round(0.7 * objects)
     pretrain, finetune, align = profile.pretrain, profile.finetune, profile.align
     return {
-        "pretrain": pretrain.steps(train) * pretrain.batch_size,
-        "finetune": finetune.steps(train) * finetune.batch_size,
-        "align": (align.stage1_steps + align.steps(train)) * align.batch_size,
-        "find-lenses": profile.find_lenses.steps * profile.find_lenses.batch_size,
+        "pretrain": pretrain.steps(train) * pretrain.stamps_per_step,
+        "finetune": finetune.steps(train) * finetune.stamps_per_step,
+        "align": (align.stage1_steps + align.steps(train)) * align.stamps_per_step,
+        "find-lenses": profile.find_lenses.steps * profile.find_lenses.stamps_per_step,
     }
 
 
-def measure_training(settings: PretrainSettings, threads: int) -> float:
-    """Seconds per stamp of a training step: the fastest of a few small ones, since other load comes and goes."""
-    torch.set_num_threads(threads)
-    device = "cuda" if torch.cuda.is_available() else "cpu"
-    network = build_lvm(settings.preset).to(device).to(memory_format=torch.channels_last)
-    size = settings.crop // settings.binning
-    batch = torch.rand(min(settings.batch_size, 32), 3, size, size, device=device)
-    fastest = float("inf")
-    half = computes_in_bfloat16(device)
-    for _ in range(STEPS_MEASURED):
-        started = time.perf_counter()
-        with torch.autocast(device, dtype=torch.bfloat16, enabled=half):
-            loss = network(batch.contiguous(memory_format=torch.channels_last)).float().abs().mean()
-        loss.backward()
-        fastest = min(fastest, time.perf_counter() - started)
-    return fastest / len(batch)
+def _time(hours: float) -> str:
+    return f"{60 * hours:.1f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def _listed(minutes: dict[str, float]) -> str:
-    return ", ".join(f"{stage} {value:.1f}" for stage, value in minutes.items())
+def _memory_of(need: TrainingNeeds, here: int) -> str:
+    """In words; `here` is what the process takes on the host beside the step."""
+    step = f"{need.memory_bytes / GIB:.1f} GiB"
+    return f"{step} of the GPU" if need.on_gpu else f"{(need.memory_bytes + here) / GIB:.1f} GiB"
+
+
+def _what_to_do(need: TrainingNeeds, here: int, batch_size: int) -> str:
+    """What to do if the step does not fit, else nothing."""
+    if need.on_gpu:
+        free, asked = torch.cuda.mem_get_info()[0], need.memory_bytes
+    else:
+        free, asked = psutil.virtual_memory().available, need.memory_bytes + here
+    if asked <= free:
+        return ""
+    return f"{free / GIB:.1f} GiB are free: lower `batch_size` from {batch_size} and raise `accumulate` by as much"
 
 
 def _memory(stamp_bytes: int, workers: int) -> float:

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from .align import GalaxAlign, symbol_drawings
 from .contrastive import multi_positive_loss
+from .image_towers import LvmTower
 from .prompts import class_prompts
 from .symbols import known_symbols
-from .training import Objective
+from .training import Objective, encoder_groups
 
 DRAWINGS = 16
 """Drawings of each class that training picks from."""
@@ -47,6 +48,8 @@ class AlignObjective(Objective):
         A batch's stamps and a generator to (N, 3, h, w) RGB in 0..1, augmented.
     image_rate
         Learning rate of the image tower, in units of the others', for stage 2.
+    layer_decay
+        Of the stages of a tower that is our own LVM; see `encoder_groups`.
     """
 
     tokens: Tensor
@@ -59,6 +62,7 @@ class AlignObjective(Objective):
         to_rgb: Callable[[Tensor, torch.Generator], Tensor],
         weights: PairWeights,
         image_rate: float = 1.0,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
         self.network = network
@@ -66,6 +70,7 @@ class AlignObjective(Objective):
         self.to_rgb = to_rgb
         self.weights = weights
         self.image_rate = image_rate
+        self.layer_decay = layer_decay
         names = known_symbols()
         tokens = torch.stack([network.tokenize(class_prompts(name)) for name in names])
         ink = torch.stack([symbol_drawings(name, DRAWINGS, seed=1) for name in names])
@@ -89,7 +94,11 @@ class AlignObjective(Objective):
         network = self.network
         fresh = (network.image_projection, network.symbol_tower, network.text_tower, network.scale)
         groups: list[dict[str, Any]] = [{"module": part, "learning_rate_scale": 1.0} for part in fresh]
-        return [*groups, {"module": network.image_tower, "learning_rate_scale": self.image_rate}]
+        tower = network.image_tower
+        if self.layer_decay == 1 or not isinstance(tower, LvmTower):
+            return [*groups, {"module": tower, "learning_rate_scale": self.image_rate}]
+        stages = encoder_groups(tower.lvm, self.image_rate, self.layer_decay)
+        return [*groups, *stages, {"module": tower.norms, "learning_rate_scale": self.image_rate}]
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator

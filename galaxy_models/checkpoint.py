@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import pickle
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -17,7 +18,18 @@ class CheckpointError(RuntimeError):
 
 @dataclass
 class Checkpoint:
-    """State after `step` steps: all that the rest of the run depends on."""
+    """State after `step` steps: all that the rest of the run depends on.
+
+    Learning rates, random numbers and the place in the order of batches are functions of the seed and the step, so the
+    step's number holds them.
+
+    Attributes
+    ----------
+    extra
+        What the objective keeps beside its weights, such as the shares of its tasks.
+    average
+        The moving average of the weights, where there is one.
+    """
 
     step: int
     weights: dict[str, Any]
@@ -26,6 +38,7 @@ class Checkpoint:
     history: list[dict[str, float]]
     window: list[dict[str, float]]
     smooth_loss: float | None
+    average: dict[str, Any] | None = None
 
 
 def save_checkpoint(path: Path, state: Checkpoint, identity: dict[str, float]) -> None:
@@ -39,8 +52,15 @@ def save_checkpoint(path: Path, state: Checkpoint, identity: dict[str, float]) -
     temporary.replace(path)
 
 
-def load_checkpoint(path: Path, identity: dict[str, float]) -> Checkpoint | None:
+def load_checkpoint(
+    path: Path, identity: dict[str, float], older: Mapping[str, float] | None = None
+) -> Checkpoint | None:
     """The state in `path`, or None if there is no file. Nothing but tensors and plain values is ever loaded.
+
+    Parameters
+    ----------
+    older
+        Numbers that a checkpoint which does not name them was made with.
 
     Raises
     ------
@@ -51,7 +71,7 @@ def load_checkpoint(path: Path, identity: dict[str, float]) -> Checkpoint | None
         return None
     try:
         content = torch.load(path, map_location="cpu", weights_only=True)
-        theirs = content.pop("identity")
+        theirs = {**(older or {}), **content.pop("identity")}
         state = Checkpoint(**content)
     except (RuntimeError, EOFError, KeyError, TypeError, pickle.UnpicklingError, ValueError) as error:
         raise CheckpointError(f"{path} cannot be read ({error}); delete it to train from the start") from error

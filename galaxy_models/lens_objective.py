@@ -11,7 +11,7 @@ from torch import Tensor
 from .augment import Augmentation, jitter_colours, random_geometry, transform
 from .detection import LensFinder
 from .inputs import InputSpec
-from .training import Objective
+from .training import Objective, encoder_groups
 
 LEAST_MASK = 8
 """Pixels of an arc that must be left within the crop for its box to be learnt."""
@@ -26,10 +26,18 @@ class LensObjective(Objective):
         Of `batch["stamps"]`: `nanomaggy` or `rgb` (0..1).
     encoder_rate
         Learning rate of the pre-trained encoder relative to that of the new layers.
+    layer_decay
+        See `encoder_groups`.
     """
 
     def __init__(
-        self, finder: LensFinder, inputs: InputSpec, units: str, augmentation: Augmentation, encoder_rate: float
+        self,
+        finder: LensFinder,
+        inputs: InputSpec,
+        units: str,
+        augmentation: Augmentation,
+        encoder_rate: float,
+        layer_decay: float = 1.0,
     ) -> None:
         super().__init__()
         self.finder = finder
@@ -37,13 +45,14 @@ class LensObjective(Objective):
         self.units = units
         self.augmentation = augmentation
         self.encoder_rate = encoder_rate
+        self.layer_decay = layer_decay
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The encoder moves more slowly than the layers that begin from nothing."""
         finder = self.finder
         fresh = (finder.pyramid, finder.proposer, finder.regions, finder.score)
         return [
-            {"module": finder.encoder, "learning_rate_scale": self.encoder_rate},
+            *encoder_groups(finder.encoder, self.encoder_rate, self.layer_decay),
             *({"module": module, "learning_rate_scale": 1.0} for module in fresh),
         ]
 

@@ -10,17 +10,35 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 
-@contextmanager
-def sigterm_between_steps() -> Iterator[None]:
-    """Leave SIGTERM to Lightning alone: it would call a handler of the process too, which may end a step half done."""
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+class StopSignal:
+    """SIGTERM as a wish, for the training to look at between two steps.
+
+    Lightning's own handler would end the training after any batch, which may be in the middle of a step, and the
+    process's own may end it at any moment. Lightning sets its handler when a training begins, and puts the earlier one
+    back when it ends; `listen` must be called in between as well.
+    """
+
+    def __init__(self) -> None:
+        self.asked = False
+
+    def listen(self) -> None:
+        """Be the one who hears SIGTERM, where this is the main thread: Python gives signals to no other."""
+        if threading.current_thread() is threading.main_thread():
+            signal.signal(signal.SIGTERM, self._hear)
+
+    @contextmanager
+    def listening(self) -> Iterator[None]:
+        """Listen while the context lasts, and leave the process's own handler as it was."""
+        before = signal.getsignal(signal.SIGTERM)
+        self.listen()
+        try:
+            yield
+        finally:
+            if threading.current_thread() is threading.main_thread():
+                signal.signal(signal.SIGTERM, before)
+
+    def _hear(self, number: int, frame: object) -> None:
+        self.asked = True
 
 
 @contextmanager

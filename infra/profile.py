@@ -7,7 +7,7 @@ import re
 import tomllib
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar, get_args, get_origin
+from typing import Annotated, Any, ClassVar, Literal, Self, TypeVar, get_args, get_origin
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -21,6 +21,19 @@ class Section(BaseModel):
     """Base of the profile's parts: frozen, unknown keys refused."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
+
+    later: ClassVar[frozenset[str]] = frozenset()
+    """Fields that came after stages had been named: at their defaults they change no name."""
+
+    manners: ClassVar[frozenset[str]] = frozenset()
+    """Fields that say how the machine works, and not what comes out."""
+
+    def identity(self) -> dict[str, Any]:
+        """JSON values that a stage's folder is named by."""
+        content = self.model_dump(mode="json")
+        fields = type(self).model_fields
+        unsaid = {name for name in self.later & content.keys() if content[name] == fields[name].default}
+        return {name: value for name, value in content.items() if name not in self.manners | unsaid}
 
 
 class ClusterSettings(Section):
@@ -52,11 +65,29 @@ class PreprocessSettings(Section):
 class TrainingSettings(Section):
     """What every training stage has."""
 
-    batch_size: int = Field(64, ge=2, le=4096, description="Stamps in a step.")
+    later: ClassVar = frozenset({"accumulate", "ema_decay", "layer_decay"})
+    manners: ClassVar = frozenset({"compile", "processes", "loader_workers"})
+
+    batch_size: int = Field(64, ge=2, le=4096, description="Stamps in a batch.")
+    accumulate: int = Field(1, ge=1, le=4096, description="Batches in a step; 1 makes each batch a step.")
     learning_rate: float = Field(1e-3, gt=0, le=1, description="Peak of the cosine schedule.")
     weight_decay: float = Field(0.05, ge=0, le=1, description="AdamW weight decay.")
     checkpoint_steps: int = Field(100, ge=1, description="Steps between checkpoints.")
     seed: int = Field(0, ge=0, description="Seed of weights, order and augmentation.")
+    ema_decay: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="Validate and keep a moving average of the weights with this decay, such as 0.999; 0: no average.",
+    )
+    compile: bool = Field(
+        False, description="Compile the network with torch.compile, on a CUDA GPU; ignored elsewhere."
+    )
+
+    @property
+    def stamps_per_step(self) -> int:
+        """Stamps that a step learns from."""
+        return self.batch_size * self.accumulate
 
 
 class EpochSettings(TrainingSettings):
@@ -67,7 +98,7 @@ class EpochSettings(TrainingSettings):
 
     def steps(self, stamps: int) -> int:
         """Steps that a training on so many stamps takes."""
-        return min(math.ceil(self.epochs * stamps / self.batch_size), self.max_steps)
+        return min(math.ceil(self.epochs * stamps / self.stamps_per_step), self.max_steps)
 
 
 PRESETS = ("nano", "small", "base")
@@ -133,15 +164,30 @@ class PretrainSettings(EpochSettings):
         1.0, ge=0, le=1, description="Share of flux stamps that get reddening, seeing and noise drawn from the survey."
     )
     temperature: float = Field(0.2, gt=0, le=10, description="Of the contrastive loss; small: hard cases count most.")
+    processes: int = Field(
+        1, ge=1, le=1024, description="Training processes on this machine, one a GPU; they share the batches of a step."
+    )
+    loader_workers: int = Field(
+        0, ge=0, le=256, description="Processes that read stamps ahead for each training process; 0: it reads itself."
+    )
 
     @model_validator(mode="after")
-    def _network_takes_what_is_left(self) -> PretrainSettings:
+    def _network_takes_what_is_left(self) -> Self:
         side, rest = divmod(self.crop, self.binning)
         if rest or side % 8 or side < 32:
             crops = near_sides(self.crop, 8 * self.binning, smallest=32 * self.binning)
             raise ValueError(
                 f"`crop` {self.crop} and `binning` {self.binning} leave {self.crop / self.binning:g} px for the "
                 f"network, which takes multiples of 8 from 32 to 512; of `crop`, {crops}"
+            )
+        return self
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> Self:
+        if self.accumulate % self.processes:
+            raise ValueError(
+                f"{self.processes} `processes` cannot share the batches of a step, since `accumulate` is "
+                f"{self.accumulate}; make it a multiple"
             )
         return self
 
@@ -166,6 +212,9 @@ class FinetuneSettings(EpochSettings):
     share_floor: float = Field(0.2, gt=0, le=1, description="Part of the steps that is always shared equally.")
     share_smoothing: float = Field(0.5, ge=0, lt=1, description="Weight of the old shares in their moving average.")
     encoder_rate: float = Field(0.5, gt=0, le=1, description="Learning rate of the LVM, in units of the heads'.")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="Each stage of the LVM learns at this part of the next one's rate; 1: all alike."
+    )
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Smoothing of the classes' targets.")
     class_balance: float = Field(0.5, ge=0, le=1, description="0 draws classes as they are, 1 all equally often.")
     votes_weight: float = Field(0.3, ge=0, description="Weight of the vote fractions' loss beside the classes'.")
@@ -187,6 +236,9 @@ class AlignSettings(EpochSettings):
     )
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of each stage's cosine schedule.")
     image_rate: float = Field(1.0, ge=0, le=10, description="Learning rate of the image tower, in units of the rest's.")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="For the tower `lvm`: each stage learns at this part of the next one's rate."
+    )
     image_text: float = Field(1.0, ge=0, le=100, description="Weight of the loss between images and texts.")
     image_symbol: float = Field(1.0, ge=0, le=100, description="Weight of the loss between images and symbols.")
     symbol_text: float = Field(0.5, ge=0, le=100, description="Weight of the loss between symbols and texts.")
@@ -211,6 +263,9 @@ class FindLensesSettings(TrainingSettings):
     crop: Annotated[int, legal_side(32)] = Field(96, description="Central crop of a stamp, pixels, not binned.")
     proposals: int = Field(32, ge=4, le=2000, description="Region proposals that reach the box head.")
     encoder_rate: float = Field(0.3, gt=0, le=1, description="Learning rate of the LVM, in units of the heads'.")
+    layer_decay: float = Field(
+        1.0, gt=0, le=1, description="Each stage of the LVM learns at this part of the next one's rate; 1: all alike."
+    )
     simulated_lenses: int = Field(400, ge=10, description="Different arcs that are put onto train stamps.")
     working_stamps: int = Field(1000, ge=10, description="Most stamps of a table and class in memory, evenly chosen.")
     test_scenes: int = Field(80, ge=4, le=10_000, description="Test stamps for boxes and masks; half get an arc.")

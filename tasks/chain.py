@@ -125,7 +125,7 @@ class Chain:
             inputs["measures"] = MEASURES_VERSION
         if stage == "infer":
             inputs["models"] = dict(self.models)
-        inputs["settings"] = getattr(self.profile, stage.replace("-", "_")).model_dump(mode="json")
+        inputs["settings"] = getattr(self.profile, stage.replace("-", "_")).identity()
         return inputs
 
     def _upstream(self, stage: str, name: str) -> dict[str, Any]:

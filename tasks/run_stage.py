@@ -12,7 +12,7 @@ from prefect.runtime import flow_run
 
 from galaxy_models.card import CardError
 from galaxy_models.checkpoint import CheckpointError
-from galaxy_models.training import DivergedError
+from galaxy_models.training import BatchTooLargeError, DivergedError
 from infra.errors import GalaxyError
 from infra.progress import progress_of
 from infra.remote import exists
@@ -74,7 +74,7 @@ def _mendable_errors(stage: str, folder: Path) -> Iterator[None]:
     """What the user can mend, raised by code that knows no users, as the error that is shown as a message."""
     try:
         yield
-    except (CardError, CheckpointError, DivergedError) as error:
+    except (BatchTooLargeError, CardError, CheckpointError, DivergedError) as error:
         raise GalaxyError(f"stage {stage}: {error}") from error
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):

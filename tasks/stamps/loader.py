@@ -36,6 +36,8 @@ class StampBatches(IterableDataset[dict[str, Tensor]]):
         epoch, and the last batch may be smaller.
     shuffle
         False: the rows in the order given, epoch after epoch.
+    every
+        Give only every so many-th batch, from `start_batch` on: the share of one of several training processes.
     cache_bytes
         Shards kept in memory for the next epoch, in each process; at least `buffer_shards` are.
     """
@@ -50,6 +52,7 @@ class StampBatches(IterableDataset[dict[str, Tensor]]):
         shuffle: bool = True,
         repeat: bool = True,
         start_batch: int = 0,
+        every: int = 1,
         buffer_shards: int = 4,
         cache_bytes: int = 1 << 30,
     ) -> None:
@@ -64,6 +67,7 @@ class StampBatches(IterableDataset[dict[str, Tensor]]):
         self.shuffle = shuffle
         self.repeat = repeat
         self.start_batch = start_batch
+        self.every = every
         self.buffer_shards = buffer_shards
         self.cache_bytes = cache_bytes
         self._where, self._offsets = dataset.locate(self.rows)
@@ -80,15 +84,15 @@ class StampBatches(IterableDataset[dict[str, Tensor]]):
         return -(-len(self.rows) // self.batch_size)
 
     def __iter__(self) -> Iterator[dict[str, Tensor]]:
-        """Batches from `start_batch` on; worker w of W gives every W-th, from the w-th on."""
+        """Batches from `start_batch` on; worker w of W gives every W-th of them, from the w-th on."""
         worker = get_worker_info()
         first, step = (0, 1) if worker is None else (worker.id, worker.num_workers)
         if self._shards is None:
             self._shards = _ShardCache(StampDataset.open(self.root), self.buffer_shards, self.cache_bytes)
-        batch = self.start_batch + first
+        batch = self.start_batch + first * self.every
         while self.repeat or batch * self.batch_size < len(self.rows):
             yield self._load(self._batch(batch))
-            batch += step
+            batch += step * self.every
 
     def _batch(self, number: int) -> np.ndarray:
         """Places in `rows` of batch `number`."""

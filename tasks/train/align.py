@@ -32,7 +32,7 @@ from tasks.train.align_scores import (
     similarity_metrics,
 )
 from tasks.train.align_tables import ClassTable, TableBatches, class_tables
-from tasks.train.common import code_version, open_prepared, weights_digest, write_evaluation
+from tasks.train.common import code_version, open_prepared, training_options, weights_digest, write_evaluation
 from tasks.train.working_copy import discard_working_copy, make_working_copy
 
 MODEL_NAME = "galaxy-align"
@@ -81,7 +81,7 @@ def align(context: StageContext) -> dict[str, Any]:
 
     plan = (settings.stage1_steps, settings.steps(batches.stamps))
     for stage in (1, 2):
-        _train(context, network, batches, stage, plan, to_rgb)
+        _train(context, prepared, network, batches, stage, plan, to_rgb)
     network.cpu().eval()
     network.update_prototypes()
     embedder = Embedder(network, base.inputs, units, copy)
@@ -101,6 +101,11 @@ def _network(settings: AlignSettings, lvm: GalaxyLVM, tables: Sequence[ClassTabl
         if settings.image_tower == "lvm":
             tower = LvmTower(lvm)
         else:
+            if settings.layer_decay != 1:
+                raise GalaxyError(
+                    f"profile, section [align]: `layer_decay` is {settings.layer_decay}, but only the stages of the "
+                    f"tower `lvm` are known, and `image_tower` is {settings.image_tower!r}; set one of them otherwise"
+                )
             try:
                 tower = load_open_clip_tower(settings.image_tower)
             except ImageTowerError as error:
@@ -110,6 +115,7 @@ def _network(settings: AlignSettings, lvm: GalaxyLVM, tables: Sequence[ClassTabl
 
 def _train(
     context: StageContext,
+    prepared: PreparedDataset,
     network: GalaxAlign,
     batches: TableBatches,
     stage: int,
@@ -129,19 +135,14 @@ def _train(
         context.record(before + step, {f"stage{stage}.{name}": value for name, value in metrics.items()})
 
     weights = PairWeights(settings.image_text, settings.image_symbol, settings.symbol_text)
-    objective = AlignObjective(network, stage, to_rgb, weights, settings.image_rate)
+    objective = AlignObjective(network, stage, to_rgb, weights, settings.image_rate, settings.layer_decay)
+    own = {"seed": settings.seed + stage, "progress": progress, "record": record}
     fit(
         objective,
-        lambda start: batches.batches_from(before + start),
+        lambda first: batches.batches_from(before * settings.accumulate + first),
         steps=steps,
         folder=context.folder / f"stage{stage}",
-        checkpoint_steps=settings.checkpoint_steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        seed=settings.seed + stage,
-        progress=progress,
-        record=record,
-        threads=context.profile.threads,
+        **training_options(context, settings, prepared) | own,
     )
     objective.release()
 

@@ -19,6 +19,7 @@ from galaxy_models.card import WEIGHTS_FILE
 from galaxy_models.inputs import SIZE_STEP, InputError, InputSpec
 from galaxy_models.photometry import VIEWER_SCALES
 from infra.errors import GalaxyError
+from infra.profile import TrainingSettings
 from infra.stage_folder import canonical_digest
 from tasks.ingest.survey import SurveyDefinition
 from tasks.preprocess.prepared import PreparedDataset
@@ -43,6 +44,24 @@ def choose_device(threads: int) -> str:
     """`cuda` where there is one, else `cpu` with so many threads."""
     torch.set_num_threads(threads)
     return "cuda" if torch.cuda.is_available() else "cpu"
+
+
+def training_options(context: StageContext, settings: TrainingSettings, prepared: PreparedDataset) -> dict[str, Any]:
+    """What `fit` takes from every training section of a profile, and from the stage."""
+    object_ids = prepared.table["object_id"].to_numpy(dtype=str)
+    return {
+        "checkpoint_steps": settings.checkpoint_steps,
+        "learning_rate": settings.learning_rate,
+        "weight_decay": settings.weight_decay,
+        "seed": settings.seed,
+        "accumulate": settings.accumulate,
+        "ema_decay": settings.ema_decay,
+        "compiled": settings.compile,
+        "progress": context.progress,
+        "record": context.record,
+        "object_ids": lambda rows: object_ids[list(rows)].tolist(),
+        "threads": context.profile.threads,
+    }
 
 
 def code_version() -> str:

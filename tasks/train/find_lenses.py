@@ -29,6 +29,7 @@ from tasks.train.common import (
     evenly,
     input_spec,
     open_prepared,
+    training_options,
     weights_digest,
     write_evaluation,
 )
@@ -85,17 +86,13 @@ def find_lenses(context: StageContext) -> dict[str, Any]:
         return batches_from(scenes, settings.batch_size, settings.seed, step)
 
     fit(
-        LensObjective(finder, inputs, prepared.dataset.units, AUGMENTATION, settings.encoder_rate),
+        LensObjective(
+            finder, inputs, prepared.dataset.units, AUGMENTATION, settings.encoder_rate, settings.layer_decay
+        ),
         batches,
         steps=settings.steps,
         folder=context.folder / "training",
-        checkpoint_steps=settings.checkpoint_steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        seed=settings.seed,
-        progress=context.progress,
-        record=context.record,
-        threads=context.profile.threads,
+        **training_options(context, settings, prepared),
         bf16=device == "cuda",  # the region operators gain nothing from it on a CPU
     )
     fit_score(finder, scenes[0], inputs, prepared.dataset.units)

@@ -29,6 +29,7 @@ from tasks.train.common import (
     evenly,
     input_spec,
     open_prepared,
+    training_options,
     weights_digest,
     write_evaluation,
 )
@@ -100,13 +101,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
         objective.batches_from,
         steps=settings.steps(len(labelled)),
         folder=context.folder / "training",
-        checkpoint_steps=settings.checkpoint_steps,
-        learning_rate=settings.learning_rate,
-        weight_decay=settings.weight_decay,
-        seed=settings.seed,
-        progress=context.progress,
-        record=context.record,
-        threads=context.profile.threads,
+        **training_options(context, settings, prepared),
     )
     network.eval()
     with torch.inference_mode():
@@ -173,6 +168,7 @@ def _loss_weights(settings: FinetuneSettings) -> LossWeights:
         label_smoothing=settings.label_smoothing,
         votes=settings.votes_weight,
         encoder_rate=settings.encoder_rate,
+        layer_decay=settings.layer_decay,
         mask_patch=settings.mask_patch,
         mask_fraction=settings.mask_fraction,
     )

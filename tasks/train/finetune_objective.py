@@ -15,7 +15,7 @@ from galaxy_models.inputs import InputSpec
 from galaxy_models.masking import masked_l1, random_masks
 from galaxy_models.multitask import MultiTaskNetwork
 from galaxy_models.shares import TaskShares
-from galaxy_models.training import Objective, step_seed
+from galaxy_models.training import Objective, encoder_groups, step_seed
 from tasks.train.degraded_pairs import DegradedPairs
 from tasks.train.finetune_batches import BatchDrawer
 
@@ -31,6 +31,8 @@ class LossWeights:
     ----------
     encoder_rate
         Learning rate of the pre-trained network, in units of the heads'.
+    layer_decay
+        What slows its earlier stages down, see `encoder_groups`.
     mask_patch, mask_fraction
         Masks of the reconstruction: side of a patch in pixels of the network's input, share that is hidden.
     """
@@ -40,6 +42,7 @@ class LossWeights:
     encoder_rate: float
     mask_patch: int
     mask_fraction: float
+    layer_decay: float = 1.0
 
 
 class MultiTaskObjective(Objective):
@@ -103,7 +106,7 @@ class MultiTaskObjective(Objective):
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pre-trained network learns slower than the heads, which start from nothing."""
         return [
-            {"module": self.network.lvm, "learning_rate_scale": self.weights.encoder_rate},
+            *encoder_groups(self.network.lvm, self.weights.encoder_rate, self.weights.layer_decay),
             {"module": self.network.norm, "learning_rate_scale": 1.0},
             {"module": self.network.heads, "learning_rate_scale": 1.0},
             {"module": self.network.restoration, "learning_rate_scale": 1.0},

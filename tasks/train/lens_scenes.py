@@ -32,12 +32,13 @@ REDDEST_SHARE = 0.5
 
 @dataclass(frozen=True)
 class Scene:
-    """One raw stamp (C, H, W), the mask (H, W) of its arc, whether that is known, and whether it is a lens."""
+    """One raw stamp (C, H, W), the mask (H, W) of its arc, whether that is known, whether it is a lens, and its row."""
 
     stamp: NDArray[np.float32]
     mask: NDArray[np.bool_]
     boxed: bool
     lens: bool
+    row: int
 
 
 class LensScenes:
@@ -79,19 +80,20 @@ class LensScenes:
 
     def real(self, place: int) -> Scene:
         """A lens of the table itself."""
-        stamp = self._raw(self.lens_stamps[place])
+        stamp, row = self._raw(self.lens_stamps[place]), int(self.lens_rows[place])
         if self.table.masks is None:
-            return Scene(stamp, np.zeros(stamp.shape[1:], dtype=bool), boxed=False, lens=True)
-        return Scene(stamp, self.table.masks[int(self.lens_rows[place])], boxed=True, lens=True)
+            return Scene(stamp, np.zeros(stamp.shape[1:], dtype=bool), boxed=False, lens=True, row=row)
+        return Scene(stamp, self.table.masks[row], boxed=True, lens=True, row=row)
 
     def other(self, place: int) -> Scene:
         """A stamp without a lens."""
-        stamp = self._raw(self.other_stamps[place])
-        return Scene(stamp, np.zeros(stamp.shape[1:], dtype=bool), boxed=True, lens=False)
+        stamp, row = self._raw(self.other_stamps[place]), int(self.other_rows[place])
+        return Scene(stamp, np.zeros(stamp.shape[1:], dtype=bool), boxed=True, lens=False, row=row)
 
     def injected(self, generator: np.random.Generator) -> Scene:
         """An arc around one of the reddest stamps without a lens."""
-        stamp = self._raw(self.other_stamps[self.hosts[generator.integers(len(self.hosts))]])
+        host = int(self.hosts[generator.integers(len(self.hosts))])
+        stamp = self._raw(self.other_stamps[host])
         turns, mirrored = int(generator.integers(4)), bool(generator.integers(2))
         arc = np.rot90(self._arc(int(generator.integers(self.arcs))), turns, (1, 2))
         arc = arc[:, :, ::-1] if mirrored else arc
@@ -101,7 +103,7 @@ class LensScenes:
             assert self.look is not None  # always measured on pictures
             peak = self.look.peaks[generator.integers(len(self.look.peaks))]
             made = inject_display(stamp, arc[0], peak)
-        return Scene(made.image, made.mask, boxed=True, lens=True)
+        return Scene(made.image, made.mask, boxed=True, lens=True, row=int(self.other_rows[host]))
 
     def draw(self, generator: np.random.Generator, lens: bool) -> Scene:
         """A scene with or without a lens."""
@@ -179,10 +181,11 @@ def batches_from(scenes: list[LensScenes], batch_size: int, seed: int, start: in
 
 
 def collate(scenes: list[Scene]) -> dict[str, torch.Tensor]:
-    """Tensors `stamps` (B, C, H, W) float32, `masks` (B, H, W), `boxed` (B,) and `lens` (B,) bool."""
+    """Tensors `stamps` (B, C, H, W) float32, `masks` (B, H, W), `boxed` and `lens` (B,) bool, and `rows` (B,)."""
     return {
         "stamps": torch.from_numpy(np.stack([scene.stamp for scene in scenes])),
         "masks": torch.from_numpy(np.stack([scene.mask for scene in scenes])),
         "boxed": torch.tensor([scene.boxed for scene in scenes]),
         "lens": torch.tensor([scene.lens for scene in scenes]),
+        "rows": torch.tensor([scene.row for scene in scenes]),
     }

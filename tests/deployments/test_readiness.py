@@ -3,12 +3,33 @@
 from __future__ import annotations
 
 import itertools
+import json
+import os
+import subprocess
+import sys
 import time
+from pathlib import Path
+from typing import Any
 
 import pytest
+import torch
 
-from deployments.readiness import measure_training, stamps_trained
-from infra.profile import PretrainSettings, load_profile
+from deployments.readiness import stamps_trained
+from deployments.training_needs import kept_for_backward, seconds_per_stamp, training_needs
+from galaxy_models.training import Objective
+from infra.profile import PretrainSettings, Profile, load_profile
+from tasks.train.trial_steps import Trial, trials_of
+
+ROOT = Path(__file__).parents[2]
+TRAINED = """
+import resource, sys
+from pathlib import Path
+from tests.galaxy_models.train_in_process import train
+
+before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+train(Path(sys.argv[1]), preset="nano", stamps=128, size=64, steps=3)
+print(before * 1024, resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024)
+"""
 
 
 def test_more_objects_mean_more_pretraining_until_the_steps_run_out() -> None:
@@ -21,8 +42,61 @@ def test_more_objects_mean_more_pretraining_until_the_steps_run_out() -> None:
     assert small["find-lenses"] == large["find-lenses"]
 
 
-@pytest.mark.parametrize("preset", ["nano", "timm:test_resnet"])
-def test_a_step_is_measured_and_shared_among_its_stamps(monkeypatch: pytest.MonkeyPatch, preset: str) -> None:
+class Squares(Objective):
+    """Keeps its input once, and the result of the first operation."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.ones(5))
+
+    def training_step_at(self, step: int, batch: dict[str, Any], generator: torch.Generator) -> Any:
+        return ((batch["x"] * self.weight) ** 2).sum(), {}
+
+
+def test_a_step_is_measured_and_shared_among_its_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)  # a step seems to take one second
-    settings = PretrainSettings(preset=preset, crop=64, binning=2, batch_size=8)
-    assert measure_training(settings, threads=1) == 1 / 8
+    trial = Trial(Squares(), lambda count: {"x": torch.ones(count, 5)})
+    assert seconds_per_stamp(trial, torch.device("cpu")) == 1 / 8
+
+
+def test_what_a_graph_keeps_is_counted_once_and_without_the_weights() -> None:
+    objective, x = Squares(), torch.ones(7, 5)
+    kept = kept_for_backward(objective, lambda: objective.training_step_at(0, {"x": x}, torch.Generator())[0])
+    assert kept == 2 * x.nbytes, "the input, and the product that is squared"
+
+
+@pytest.mark.parametrize("stage", ["pretrain", "finetune", "align", "find-lenses"])
+def test_every_training_stage_can_be_tried(stage: str) -> None:
+    profile = Profile(name="tiny", threads=1, pretrain=PretrainSettings(crop=32, binning=1))
+    for trial in trials_of(stage, profile, 40):
+        loss, _ = trial.objective.training_step_at(0, trial.batch(2), torch.Generator().manual_seed(0))
+        loss.backward()
+        assert torch.isfinite(loss)
+
+
+@pytest.mark.slow
+def test_the_memory_of_a_real_training_is_near_the_prediction(tmp_path: Path) -> None:
+    process = subprocess.run(
+        [sys.executable, "-c", TRAINED, str(tmp_path)],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=ROOT,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+    )
+    before, peak = json.loads(f"[{process.stdout.replace(' ', ',')}]")
+    settings = PretrainSettings(preset="nano", batch_size=128, crop=64, binning=1)
+    needs = training_needs("pretrain", Profile(name="tiny", threads=1, pretrain=settings), 1000, 80)
+    assert 1 / 1.5 < (peak - before) / needs.memory_bytes < 1.5
+    assert 1 / 1.3 < peak / (before + needs.memory_bytes) < 1.3
+
+
+def test_memory_grows_with_the_batch_and_the_average_and_time_with_the_stamps() -> None:
+    def needs(stamps: float, **settings: Any) -> Any:
+        content = PretrainSettings(crop=32, binning=1, **settings)
+        return training_needs("pretrain", Profile(name="tiny", threads=1, pretrain=content), stamps, 40)
+
+    small, large, averaged = needs(100, batch_size=8), needs(100, batch_size=64), needs(100, ema_decay=0.9)
+    assert large.batch_bytes > 6 * small.batch_bytes and large.state_bytes == small.state_bytes
+    assert averaged.state_bytes == small.state_bytes * 5 / 4
+    assert small.hours == pytest.approx(100 * small.seconds_per_stamp / 3600)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import json
 import os
 import re
 import signal
@@ -18,59 +19,10 @@ import torch
 from torch import nn
 
 from galaxy_models.checkpoint import CheckpointError
-from galaxy_models.training import DivergedError, Interrupted, Objective, fit, rate_at, step_seed
+from galaxy_models.training import DivergedError, Interrupted, Objective, rate_at, step_seed
+from tests.galaxy_models.training.regression import Regression, batches_from, train
 
 SCRIPT = Path(__file__).parent / "train_in_process.py"
-
-
-class Regression(Objective):
-    """A small network with dropout that learns a noisy sum; it keeps a plain number of its own."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        torch.manual_seed(0)
-        self.network = nn.Sequential(nn.Linear(4, 8), nn.LayerNorm(8), nn.Dropout(0.2), nn.Linear(8, 1))
-        self.seen = 0
-        self.ended: list[int] = []
-
-    def training_step_at(self, step: int, batch: dict[str, Any], generator: torch.Generator) -> Any:
-        self.seen += len(batch["x"])
-        x = batch["x"] + 0.1 * torch.randn(batch["x"].shape, generator=generator)
-        error = self.network(x).squeeze(1) - x.sum(dim=1)
-        return error.square().mean(), {"absolute": float(error.detach().abs().mean())}
-
-    def extra_state(self) -> dict[str, Any]:
-        return {"seen": self.seen}
-
-    def load_extra_state(self, state: dict[str, Any]) -> None:
-        self.seen = state["seen"]
-
-    def on_step_end(self, step: int) -> dict[str, float] | None:
-        self.ended.append(step)
-        return {"seen": float(self.seen)} if step % 4 == 3 else None
-
-
-def batches_from(start: int) -> Iterator[dict[str, torch.Tensor]]:
-    step = start
-    while True:
-        generator = torch.Generator().manual_seed(step)
-        yield {"x": torch.randn(16, 4, generator=generator), "rows": torch.arange(16) + step * 16}
-        step += 1
-
-
-def train(folder: Path, objective: Objective | None = None, **changes: Any) -> tuple[Objective, list[dict[str, float]]]:
-    objective = objective or Regression()
-    settings: dict[str, Any] = {
-        "steps": 20,
-        "checkpoint_steps": 5,
-        "learning_rate": 0.02,
-        "weight_decay": 0.05,
-        "seed": 3,
-        "record_steps": 3,
-        **changes,
-    }
-    batches: Callable[[int], Any] = settings.pop("batches_from", batches_from)
-    return objective, fit(objective, batches, folder=folder, **settings)
 
 
 class StopError(Exception):
@@ -113,10 +65,13 @@ def test_a_finished_run_is_not_trained_again(tmp_path: Path) -> None:
     assert all(torch.equal(a, b) for a, b in zip(first.parameters(), again.parameters(), strict=True))
 
 
-def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(tmp_path: Path) -> None:
+@pytest.mark.parametrize("options", [{}, {"accumulate": 2, "ema_decay": 0.9}], ids=["plain", "averaged"])
+def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(
+    tmp_path: Path, options: dict[str, Any]
+) -> None:
     """A process that trains a real network with stochastic depth is killed by SIGKILL between two checkpoints."""
     process = subprocess.run(
-        [sys.executable, str(SCRIPT), str(tmp_path / "cut"), "5"],
+        [sys.executable, str(SCRIPT), str(tmp_path / "cut"), json.dumps({"stop": 5, **options})],
         capture_output=True,
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -129,9 +84,11 @@ def test_killed_in_the_middle_and_started_again_ends_bit_for_bit_the_same(tmp_pa
     script = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(script)
     steps: list[int] = []
-    resumed = script.train(tmp_path / "cut", lambda done, total, note="": steps.append(done))
-    whole = script.train(tmp_path / "whole")
+    resumed, history = script.train(tmp_path / "cut", lambda done, total, note="": steps.append(done), **options)
+    whole, whole_history = script.train(tmp_path / "whole", **options)
     assert steps == [5, 6, 7, 8], "it carried on from the checkpoint of step 4"
+    assert [point["loss"] for point in history] == [point["loss"] for point in whole_history]
+    assert len(history) == 8
     for name, tensor in whole.state_dict().items():
         assert torch.equal(tensor, resumed.state_dict()[name]), name
 
@@ -182,6 +139,8 @@ def test_a_loss_that_is_not_finite_stops_with_step_and_rows(tmp_path: Path) -> N
 
     with pytest.raises(DivergedError, match=r"nan at step 7, rows \[112, 113, .*127\]"):
         train(tmp_path, Breaks())
+    with pytest.raises(DivergedError, match=r"nan at step 7, objects galaxy-112, galaxy-113, .*galaxy-127; look at"):
+        train(tmp_path, Breaks(), object_ids=lambda rows: [f"galaxy-{row}" for row in rows])
     _, history = train(tmp_path)
     assert history[-1]["step"] == 19, "the checkpoint before it is good"
 

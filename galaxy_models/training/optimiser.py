@@ -1,0 +1,94 @@
+"""AdamW over an objective's groups: what decays, and what learns how fast."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import nn
+
+from ..checkpoint import CheckpointError
+from ..lvm import GalaxyLVM
+from .objective import Objective
+from .plan import Plan
+
+STEM = ("shallow", "patch_embedding", "patch_norm", "mask_token")
+"""What the network has before its first stage."""
+
+STAGES = 4
+
+
+def make_optimiser(objective: Objective, plan: Plan, state: dict[str, Any] | None = None) -> torch.optim.AdamW:
+    """AdamW without decay of biases, norms and other vectors, in the `state` of a checkpoint if there is one.
+
+    Raises
+    ------
+    CheckpointError
+        If the checkpoint's groups learn at other rates than the objective's.
+    """
+    optimiser = torch.optim.AdamW(_groups(objective, plan), lr=plan.learning_rate)
+    if state is not None:
+        theirs, ours = (
+            [group["scale"] for group in groups] for groups in (state["param_groups"], optimiser.param_groups)
+        )
+        if theirs != ours:
+            raise CheckpointError(
+                f"the checkpoint is of another run (learning-rate scales of its groups {theirs}, now {ours}); "
+                "delete it or use another folder"
+            )
+        optimiser.load_state_dict(state)
+    return optimiser
+
+
+def encoder_groups(network: GalaxyLVM, rate: float, layer_decay: float = 1.0) -> list[dict[str, Any]]:
+    """Groups of a pre-trained network, for `Objective.parameter_groups`: the earlier a stage, the slower it learns.
+
+    What is early in a network is general and should move little (Clark et al. 2020; BEiT and Swin fine-tune so). The
+    last of the four stages and the decoder learn at `rate`, each stage before at `layer_decay` of the next, and the
+    patch embedding at `layer_decay` of the first stage.
+
+    Parameters
+    ----------
+    rate
+        Learning-rate scale of the last stage.
+    layer_decay
+        Factor a stage; 1 makes one group of the whole network.
+    """
+    if layer_decay == 1:
+        return [{"module": network, "learning_rate_scale": rate}]
+    members: dict[int, list[nn.Parameter]] = {}
+    for name, parameter in network.named_parameters():
+        members.setdefault(_stages_before_the_last(name), []).append(parameter)
+    return [
+        {"module": nn.ParameterList(members[depth]), "learning_rate_scale": rate * layer_decay**depth}
+        for depth in sorted(members, reverse=True)
+    ]
+
+
+def _stages_before_the_last(name: str) -> int:
+    """0 for the last stage and all that follows it, `STAGES` for what comes before the first.
+
+    A backbone of timm names its parts in its own way and counts as one stage, the last.
+    """
+    part, *rest = name.removeprefix("encoder.").split(".")
+    if part in STEM:
+        return STAGES
+    if part == "stages":
+        return STAGES - 1 - int(rest[0])
+    if part == "merges":  # belongs to the stage that it leads to
+        return STAGES - 2 - int(rest[0])
+    return 0
+
+
+def _groups(objective: Objective, plan: Plan) -> list[dict[str, Any]]:
+    groups: list[dict[str, Any]] = []
+    for group in objective.parameter_groups():
+        scale = float(group.get("learning_rate_scale", 1.0))
+        parameters = [p for p in group["module"].parameters() if p.requires_grad]
+        for decays in (True, False):
+            # biases, norms, tokens and scales are vectors
+            chosen = [p for p in parameters if (p.ndim > 1) == decays]
+            if chosen:
+                decay = plan.weight_decay if decays else 0.0
+                groups.append({"params": chosen, "weight_decay": decay, "scale": scale})
+    return groups

@@ -1,0 +1,76 @@
+"""What torchrun starts: one of the processes of a training. It speaks to `tasks.train.launch` in lines of JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Mapping
+from contextlib import suppress
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from tasks.stage import StageContext
+
+
+def main(job: Path) -> None:
+    """Train the stage that the job describes."""
+    # imported here, since each reader of stamps imports this file as well and needs none of it
+    from torch import distributed
+
+    from galaxy_models.training import Interrupted
+    from tasks.train.launch import ERRORS
+    from tasks.train.pretrain_network import open_pretraining, train_network
+
+    context = read_job(job)
+    try:
+        train_network(context, open_pretraining(context))
+    except tuple(ERRORS.values()) as error:
+        tell("error", type(error).__name__, str(error))
+        sys.exit(error.code if isinstance(error, Interrupted) else 1)
+    finally:
+        if distributed.is_initialized():
+            distributed.destroy_process_group()
+
+
+def read_job(path: Path) -> StageContext:
+    """The stage as `train_in_processes` was handed it; the first process tells how it goes."""
+    from infra.profile import Profile
+    from infra.settings import Settings
+    from tasks.ingest.survey import SurveyDefinition
+    from tasks.stage import StageContext
+
+    content = json.loads(path.read_text())
+    return StageContext(
+        survey=SurveyDefinition.model_validate(content["survey"]),
+        profile=Profile.model_validate(content["profile"]),
+        settings=Settings.model_validate(content["settings"]),
+        folder=Path(content["folder"]),
+        upstream=content["upstream"],
+        progress=_progress,
+        record=_record,
+    )
+
+
+def tell(kind: str, *values: Any) -> None:
+    """Say it to the process that waits for this training; if that is gone, save and stop."""
+    try:
+        print(json.dumps({"kind": kind, "values": values}), flush=True)
+    except BrokenPipeError:
+        with suppress(OSError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the next line breaks nothing
+        os.kill(os.getpid(), signal.SIGTERM)
+
+
+def _progress(done: int, total: int, note: str = "") -> None:
+    tell("progress", done, total, note)
+
+
+def _record(step: int, metrics: Mapping[str, float]) -> None:
+    tell("record", step, dict(metrics))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

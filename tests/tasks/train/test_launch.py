@@ -1,0 +1,75 @@
+"""Pre-training in two processes, as a stage: the same model as from one, and what ends it ends them all."""
+
+from __future__ import annotations
+
+import os
+import signal
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from galaxy_models.training import CheckpointError, Interrupted
+from infra.errors import GalaxyError
+from infra.profile import PretrainSettings
+from tasks.stage import StageContext
+from tasks.train.launch import train_in_processes
+from tasks.train.pretrain_network import open_pretraining, train_network
+
+pytestmark = pytest.mark.slow
+Make = Callable[..., StageContext]
+
+
+def trained(context: StageContext) -> tuple[dict[str, Any], list[float]]:
+    pretraining = open_pretraining(context)
+    history = train_network(context, pretraining)
+    return pretraining.network.state_dict(), [point["loss"] for point in history]
+
+
+def test_two_processes_stopped_and_resumed_train_what_one_process_trains(drawn_context: Make) -> None:
+    options = {"batch_size": 4, "accumulate": 2, "max_steps": 5, "epochs": 4.0, "ema_decay": 0.9}
+    alone, losses = trained(drawn_context(**options))
+    records: list[int] = []
+    context = drawn_context(**options, processes=2, record=lambda step, m: records.append(step))
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        if done == 1:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"saved after step [1234] of 5"):
+        train_in_processes(replace(context, progress=stop), "pretrain", 2)
+    steps: list[int] = []
+    train_in_processes(replace(context, progress=lambda done, total, note="": steps.append(done)), "pretrain", 2)
+    assert steps[0] > 1 and steps[-1] == 5, "it carried on from where it was stopped"
+    together, joint_losses = trained(context)
+    assert joint_losses == pytest.approx(losses, rel=1e-5)
+    assert records == [4], "each point is told once, in whichever process the training ran"
+    for name, tensor in alone.items():
+        np.testing.assert_allclose(together[name].numpy(), tensor.numpy(), atol=1e-5, err_msg=name)
+
+
+def test_what_a_process_ends_with_is_raised_here(drawn_context: Make) -> None:
+    context = drawn_context()
+    checkpoint = context.folder / "training" / "checkpoint.pt"
+    checkpoint.parent.mkdir()
+    checkpoint.write_bytes(b"no checkpoint")
+    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read.*delete it"):
+        train_in_processes(context, "pretrain", 1)
+
+
+def test_processes_that_cannot_share_a_step_are_refused() -> None:
+    with pytest.raises(ValueError, match=r"3 `processes` cannot share the batches of a step, since `accumulate` is 4"):
+        PretrainSettings(processes=3, accumulate=4)
+
+
+def test_fewer_gpus_than_processes_are_refused_before_anything_starts(
+    drawn_context: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    context = drawn_context()
+    with pytest.raises(GalaxyError, match=r"`processes` is 2, but there are 1 GPUs"):
+        train_in_processes(context, "pretrain", 2)
+    assert list(Path(context.folder).iterdir()) == []
