@@ -12,7 +12,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from deployments.training_needs import TrainingNeeds, training_needs
+from deployments.training_needs import TrainingNeeds, processes_of, training_needs
 from infra.environment import running_services
 from infra.profile import Profile
 from infra.settings import Settings
@@ -25,6 +25,9 @@ MINIMUM_MEMORY = 6 * GIB
 MINIMUM_DISK = 5 * GIB
 STAMPS_CACHED = GIB
 """Most that the readers of a training keep of the stamps."""
+
+READER = GIB // 2
+"""A process that reads stamps ahead, without the stamps."""
 
 
 def check_machine(console: Console, settings: Settings) -> bool:
@@ -56,7 +59,7 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
     objects = sum(len(open_source(source, chain.survey, settings).rows()) for source in chain.survey.sources)
     size = chain.survey.stamp_size
     stamp_bytes = len(chain.survey.bands) * size**2 * (1 if chain.survey.units == "rgb" else 2)
-    here = psutil.Process().memory_info().rss + min(STAMPS_CACHED, objects * stamp_bytes)
+    interpreter, cached = psutil.Process().memory_info().rss, min(STAMPS_CACHED, objects * stamp_bytes)
     needs = {
         stage: training_needs(stage, chain.profile, stamps, size)
         for stage, stamps in stamps_trained(chain.profile, objects).items()
@@ -68,11 +71,12 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
     table.add_row("training", f"about {_time(sum(need.hours for need in needs.values()))}, by a few steps just now", "")
     enough = True
     for stage, need in needs.items():
-        advice = _what_to_do(need, here, settings_of(stage, chain.profile).batch_size)
+        host = _host_memory(need, stage, chain.profile, interpreter) + cached
+        gpu = f", {need.memory_bytes / GIB:.1f} GiB of the GPU" if need.on_gpu else ""
+        advice = _what_to_do(need, host, settings_of(stage, chain.profile).batch_size)
         enough = enough and not advice
-        table.add_row(
-            f"  {stage}", f"{_time(need.hours)}, {_memory_of(need, here)}", Text(advice, "red") if advice else "ok"
-        )
+        verdict = Text(advice, "red") if advice else "ok"
+        table.add_row(f"  {stage}", f"{_time(need.hours)}, {host / GIB:.1f} GiB{gpu}", verdict)
     table.add_row(
         "memory", f"about {_memory(stamp_bytes, chain.profile.cluster.workers):.1f} GiB in the other stages", ""
     )
@@ -96,18 +100,18 @@ def _time(hours: float) -> str:
     return f"{60 * hours:.1f} min" if hours < 2 else f"{hours:.1f} h"
 
 
-def _memory_of(need: TrainingNeeds, here: int) -> str:
-    """In words; `here` is what the process takes on the host beside the step."""
-    step = f"{need.memory_bytes / GIB:.1f} GiB"
-    return f"{step} of the GPU" if need.on_gpu else f"{(need.memory_bytes + here) / GIB:.1f} GiB"
+def _host_memory(need: TrainingNeeds, stage: str, profile: Profile, interpreter: int) -> int:
+    """Bytes of all processes of a stage on the host, without the stamps that they keep."""
+    step = 0 if need.on_gpu else need.memory_bytes
+    readers = profile.pretrain.loader_workers if stage == "pretrain" else 0
+    return processes_of(stage, profile) * (interpreter + step + readers * READER)
 
 
-def _what_to_do(need: TrainingNeeds, here: int, batch_size: int) -> str:
-    """What to do if the step does not fit, else nothing."""
-    if need.on_gpu:
-        free, asked = torch.cuda.mem_get_info()[0], need.memory_bytes
-    else:
-        free, asked = psutil.virtual_memory().available, need.memory_bytes + here
+def _what_to_do(need: TrainingNeeds, host: int, batch_size: int) -> str:
+    """What to do if a step does not fit, else nothing."""
+    asked, free = host, psutil.virtual_memory().available
+    if need.on_gpu and host <= free:
+        asked, free = need.memory_bytes, torch.cuda.mem_get_info()[0]
     if asked <= free:
         return ""
     return f"{free / GIB:.1f} GiB are free: lower `batch_size` from {batch_size} and raise `accumulate` by as much"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -21,9 +22,13 @@ from tasks.train.trial_steps import Trial, settings_of, trials_of
 FEW, MORE = 2, 8
 """Stamps of the two steps whose difference is what a stamp costs."""
 
-STEPS_TIMED = 3
+MOST_TIMED = 64
+"""Stamps of a step that is timed: more would need memory that may not be there."""
+
+STEPS_TIMED = 5
+LEAST_TIMED = 2
 SECONDS_TIMED = 10.0
-"""Of a kind of step; one that takes longer is timed once."""
+"""Of a kind of step; where steps are slow, fewer are timed."""
 
 STATES = 4
 """Weights, gradients and AdamW's two moments."""
@@ -49,6 +54,8 @@ class TrainingNeeds:
         What a batch leaves behind for the backward pass.
     on_gpu
         Whether all this was measured on a GPU, whose memory it then is.
+    at_once
+        Processes that compute at the same time: all, each on a GPU of its own, or as many as the cores are enough for.
     """
 
     stamps: float
@@ -56,15 +63,16 @@ class TrainingNeeds:
     state_bytes: int
     batch_bytes: int
     on_gpu: bool = False
+    at_once: int = 1
 
     @property
     def hours(self) -> float:
         """Of the whole training."""
-        return self.stamps * self.seconds_per_stamp / 3600
+        return self.stamps * self.seconds_per_stamp / self.at_once / 3600
 
     @property
     def memory_bytes(self) -> int:
-        """Most memory of a step on the training device, beside the interpreter and the stamps that are read."""
+        """Most memory of a process's step on its device, beside the interpreter and the stamps that are read."""
         return self.state_bytes + round(WORKSPACE * self.batch_bytes)
 
 
@@ -85,32 +93,43 @@ def training_needs(stage: str, profile: Profile, stamps: float, stamp_size: int)
     for trial in trials:
         trial.objective.to(device)
     weights = sum(parameter.nbytes for parameter in trials[0].objective.parameters())
-    states = STATES + (settings.ema_decay > 0) + (getattr(settings, "processes", 1) > 1)
+    processes = processes_of(stage, profile)
+    states = STATES + (settings.ema_decay > 0)
+    cores = os.cpu_count() or 1
+    batches = [round(trial.part * settings.batch_size) for trial in trials]
+    seconds = [
+        trial.part * seconds_per_stamp(trial, device, batch) for trial, batch in zip(trials, batches, strict=True)
+    ]
     return TrainingNeeds(
         stamps=stamps,
-        seconds_per_stamp=sum(trial.part * seconds_per_stamp(trial, device) for trial in trials) / len(trials),
+        seconds_per_stamp=sum(seconds) / len(seconds),
         state_bytes=states * weights,
-        batch_bytes=max(batch_bytes(trial, device, trial.part * settings.batch_size) for trial in trials),
+        batch_bytes=max(batch_bytes(trial, device, batch) for trial, batch in zip(trials, batches, strict=True)),
         on_gpu=device.type == "cuda",
+        at_once=processes if device.type == "cuda" else max(1, min(processes, cores // profile.threads)),
     )
 
 
-def seconds_per_stamp(trial: Trial, device: torch.device) -> float:
-    """Of the fastest of a few steps, since other load comes and goes."""
-    fastest = spent = 0.0
-    for _ in range(STEPS_TIMED):
-        started = time.perf_counter()
-        _loss(trial, device, MORE).backward()
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-        taken = time.perf_counter() - started
-        fastest, spent = min(fastest or taken, taken), spent + taken
-        if spent > SECONDS_TIMED:
+def processes_of(stage: str, profile: Profile) -> int:
+    """How many processes train a stage."""
+    return profile.pretrain.processes if stage == "pretrain" else 1
+
+
+def seconds_per_stamp(trial: Trial, device: torch.device, stamps: int) -> float:
+    """Of the fastest of a few steps, since other load comes and goes; of `stamps` stamps, if that is quick enough."""
+    first = _seconds(trial, device, MORE)  # also warms up
+    quick = first * stamps / MORE < SECONDS_TIMED / LEAST_TIMED
+    size = max(MORE, min(stamps, MOST_TIMED)) if quick else MORE
+    fastest, spent = float("inf"), 0.0
+    for timed in range(1, STEPS_TIMED + 1):
+        taken = _seconds(trial, device, size)
+        fastest, spent = min(fastest, taken), spent + taken
+        if timed >= LEAST_TIMED and spent > SECONDS_TIMED:
             break
-    return fastest / MORE
+    return fastest / size
 
 
-def batch_bytes(trial: Trial, device: torch.device, stamps: float) -> int:
+def batch_bytes(trial: Trial, device: torch.device, stamps: int) -> int:
     """What a batch of so many stamps leaves for the backward pass: the line through two small batches."""
     few, more = (kept_for_backward(trial.objective, partial(_loss, trial, device, count)) for count in (FEW, MORE))
     per_stamp = (more - few) / (MORE - FEW)
@@ -131,6 +150,14 @@ def kept_for_backward(objective: Objective, loss: Callable[[], Tensor]) -> int:
     with saved_tensors_hooks(note, lambda tensor: tensor):
         loss()
     return sum(kept.values())
+
+
+def _seconds(trial: Trial, device: torch.device, stamps: int) -> float:
+    started = time.perf_counter()
+    _loss(trial, device, stamps).backward()
+    if device.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter() - started
 
 
 def _loss(trial: Trial, device: torch.device, stamps: int) -> Tensor:

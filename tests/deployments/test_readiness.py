@@ -56,7 +56,8 @@ class Squares(Objective):
 def test_a_step_is_measured_and_shared_among_its_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)  # a step seems to take one second
     trial = Trial(Squares(), lambda count: {"x": torch.ones(count, 5)})
-    assert seconds_per_stamp(trial, torch.device("cpu")) == 1 / 8
+    assert seconds_per_stamp(trial, torch.device("cpu"), 32) == 1 / 32, "a batch as large as the profile's"
+    assert seconds_per_stamp(trial, torch.device("cpu"), 4000) == 1 / 8, "or a small one, where that would take long"
 
 
 def test_what_a_graph_keeps_is_counted_once_and_without_the_weights() -> None:

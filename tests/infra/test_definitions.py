@@ -8,7 +8,7 @@ import pytest
 
 from infra.errors import GalaxyError
 from infra.locate import shipped
-from infra.profile import load_profile
+from infra.profile import FinetuneSettings, PretrainSettings, load_profile
 from tasks.ingest.survey import load_survey
 
 
@@ -173,3 +173,13 @@ def test_a_definition_of_bytes_that_are_no_text_is_named(tmp_path: Path) -> None
     path.write_bytes(b'name = "\xff"')
     with pytest.raises(GalaxyError, match=r"mine.toml: not valid TOML"):
         load_survey(str(path))
+
+
+def test_what_changes_no_result_changes_no_stage_either() -> None:
+    """Fields that say how a machine works, and those that came later and are off, leave a stage's name as it was."""
+    plain = PretrainSettings().identity()
+    assert not plain.keys() & {"accumulate", "ema_decay", "compile", "processes", "loader_workers"}
+    assert {"batch_size", "preset", "learning_rate"} <= plain.keys()
+    changed = PretrainSettings(accumulate=4, processes=2, loader_workers=3, compile=True)
+    assert changed.identity() == {**plain, "accumulate": 4}
+    assert FinetuneSettings(layer_decay=0.75).identity() == {**FinetuneSettings().identity(), "layer_decay": 0.75}

@@ -32,8 +32,9 @@ def test_each_stage_learns_at_a_part_of_the_next_ones_rate() -> None:
         return value
 
     assert [scale(stage) for stage in network.encoder.stages] == [0.5 * 0.5**depth for depth in (3, 2, 1, 0)]
-    assert [scale(merge) for merge in network.encoder.merges] == [scale(stage) for stage in list(network.encoder.stages)[1:]]
-    assert scale(network.encoder.patch_embedding) == scale(network.mask_token) == 0.5**5
+    stages = [scale(stage) for stage in network.encoder.stages]
+    assert [scale(merge) for merge in network.encoder.merges] == stages[1:]
+    assert scale(network.encoder.patch_embedding) == scale(network.encoder.mask_token) == 0.5**5
     assert scale(network.encoder.norm) == scale(network.decoder_stages) == scale(network.to_rgb) == 0.5
 
 

@@ -57,6 +57,15 @@ def test_a_later_start_gives_the_same_batches(dataset: StampDataset, start: int,
         assert torch.equal(one["images"], other["images"])
 
 
+def test_processes_share_the_batches_between_them(dataset: StampDataset) -> None:
+    def batches(first: int, every: int) -> StampBatches:
+        return StampBatches(dataset.root, valid_rows(dataset), 7, seed=2, start_batch=first, every=every)
+
+    shares = [rows_of(islice(batches(4 + rank, every=3), 3)) for rank in range(3)]
+    dealt = [shares[place % 3][place // 3] for place in range(9)]
+    assert dealt == rows_of(islice(batches(4, every=1), 9))
+
+
 def test_order_depends_on_the_seed_alone(dataset: StampDataset) -> None:
     rows = valid_rows(dataset)
     first = rows_of(StampBatches(dataset.root, rows, 8, seed=5, repeat=False))
@@ -97,6 +106,6 @@ def test_each_shard_is_read_once_an_epoch_without_a_cache(dataset: StampDataset,
 
 @pytest.mark.slow
 def test_worker_processes_give_the_same_batches_in_order(dataset: StampDataset) -> None:
-    alone = StampBatches(dataset.root, valid_rows(dataset), 9, seed=2, repeat=False, start_batch=1)
+    alone = StampBatches(dataset.root, valid_rows(dataset), 9, seed=2, repeat=False, start_batch=1, every=2)
     with_workers = DataLoader(alone, batch_size=None, num_workers=2, multiprocessing_context="forkserver")
     assert rows_of(with_workers) == rows_of(alone)

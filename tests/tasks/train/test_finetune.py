@@ -238,6 +238,23 @@ def test_a_killed_run_ends_with_the_same_weights(
     assert again["evaluation"]["digest"] == undisturbed[0]["evaluation"]["digest"]
 
 
+def test_with_average_accumulation_and_layer_decay_a_killed_run_ends_the_same(
+    tmp_path: Path, pretrained: Path, prepared: FakePrepared
+) -> None:
+    """Turns and shares of the tasks are drawn batch by batch, and validation sees the averaged weights."""
+    options = {"accumulate": 2, "ema_decay": 0.9, "layer_decay": 0.7, "max_steps": 12, "evaluate_steps": 5}
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        if total == 12 and done == 7:
+            raise KeyboardInterrupt
+
+    whole = stage.finetune(context_of(tmp_path / "whole", pretrained, **options))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        stage.finetune(context_of(tmp_path / "cut", pretrained, progress=stop, **options))
+    again = stage.finetune(context_of(tmp_path / "cut", pretrained, **options))
+    assert again["weights_digest"] == whole["weights_digest"] and again["metrics"] == whole["metrics"]
+
+
 def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = prepared_of("nanomaggy")
     fake.table["psf_size_g"] = 1.3

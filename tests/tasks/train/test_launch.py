@@ -56,7 +56,7 @@ def test_what_a_process_ends_with_is_raised_here(drawn_context: Make) -> None:
     checkpoint = context.folder / "training" / "checkpoint.pt"
     checkpoint.parent.mkdir()
     checkpoint.write_bytes(b"no checkpoint")
-    with pytest.raises(CheckpointError, match=r"checkpoint\.pt cannot be read.*delete it"):
+    with pytest.raises(CheckpointError, match=r"(?s)checkpoint\.pt cannot be read.*delete it"):
         train_in_processes(context, "pretrain", 1)
 
 

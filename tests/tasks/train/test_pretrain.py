@@ -16,6 +16,8 @@ from PIL import Image
 
 from galaxy_models.inputs import InputError
 from galaxy_models.predictor import load_network, load_predictor
+from galaxy_models.pretraining import MaskedReconstruction
+from galaxy_models.training import DivergedError
 from infra.errors import GalaxyError
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
@@ -118,6 +120,30 @@ def test_stopped_and_started_again_ends_with_the_same_weights(drawn_context: Mak
     assert resumed["weights_digest"] == trained.result["weights_digest"]
     assert resumed["metrics"] == trained.result["metrics"]
     assert steps[0] > 2, "it did not begin anew"
+
+
+@pytest.mark.slow
+def test_processes_that_read_ahead_change_nothing(drawn_context: Make, trained: Trained) -> None:
+    result = pretrain(drawn_context(loader_workers=2))
+    assert result["weights_digest"] == trained.result["weights_digest"]
+
+
+def test_steps_of_several_batches_and_averaged_weights(drawn_context: Make, prepared: PreparedDataset) -> None:
+    plain = pretrain(drawn_context(accumulate=2))
+    averaged = pretrain(drawn_context(accumulate=2, ema_decay=0.9))
+    assert plain["parameters"]["steps"] == str(-(-len(prepared.rows("train")) // 16)), "an epoch, as ever"
+    assert averaged["weights_digest"] != plain["weights_digest"]
+    again = pretrain(drawn_context(accumulate=2, ema_decay=0.9))
+    assert again["weights_digest"] == averaged["weights_digest"]
+
+
+def test_a_loss_that_is_no_number_names_the_galaxies(drawn_context: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    step = MaskedReconstruction.training_step_at
+    monkeypatch.setattr(
+        MaskedReconstruction, "training_step_at", lambda *arguments: (step(*arguments)[0] * float("nan"), {})
+    )
+    with pytest.raises(DivergedError, match=r"nan at step 0, objects drawn-\d\d\d, .*drawn-\d\d\d; look at"):
+        pretrain(drawn_context())
 
 
 def test_takes_fluxes_through_the_viewers_stretch(drawn_context: Make) -> None:
