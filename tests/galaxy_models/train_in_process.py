@@ -10,6 +10,7 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -40,6 +41,7 @@ def train(
     progress: Progress | None = None,
     *,
     preset: str = "",
+    depth: int = 0,
     stamps: int = 4,
     size: int = 32,
     steps: int = STEPS,
@@ -47,9 +49,12 @@ def train(
     accumulate: int = 1,
     ema_decay: float = 0.0,
 ) -> tuple[GalaxyLVM, History]:
-    """The trained network and the points of the run."""
+    """The trained network and the points of the run; `depth` is that of all stages, if it is not the preset's."""
     torch.manual_seed(0)
-    network = GalaxyLVM(PRESETS[preset] if preset else TINY)
+    shape = PRESETS[preset] if preset else TINY
+    if depth:
+        shape = replace(shape, depths=(depth,) * 4, decoder_depths=(depth,) * 3)
+    network = GalaxyLVM(shape)
     inputs = InputSpec(("g", "r", "z"), size + 16, size, 1, (0.2, 0.3), True)
     objective = MaskedReconstruction(
         network, inputs, "rgb", mask_patch=8, mask_fraction=0.5, augmentation=Augmentation()
