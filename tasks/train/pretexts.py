@@ -61,6 +61,10 @@ def pretext_objective(
         (n, 3, h, w) of train stamps as the network sees them, to standardise the measures with.
     """
     weights = {str(name): weight for name, weight in settings.pretexts.items()}
+    if "masked" not in weights:  # nothing else trains the decoder, and several processes wait for every gradient
+        network.requires_grad_(False)
+        network.encoder.requires_grad_(True)
+        network.encoder.mask_token.requires_grad_(False)
     usual, for_views = augmentation_of(units, settings), view_augmentation_of(units, settings)
     pretexts: dict[str, Pretext] = {}
     with torch.random.fork_rng(devices=[]):
