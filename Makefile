@@ -9,7 +9,7 @@ run: $(STAMP)
 	$(BIN)/galaxy run --survey embedded --profile laptop
 
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .
