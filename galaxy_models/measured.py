@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .augment import Augmentation, augmented_input
+from .augment import Augmentation
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
 from .morphometry import MEASURES, measure
@@ -63,10 +63,6 @@ class Measurement(Pretext):
     ----------
     head
         With its statistics set; it is trained along, and not kept.
-    units
-        Of the raw stamps in `batch["images"]`: `nanomaggy` or `rgb`; their catalogue rows are in `batch["rows"]`.
-    reobservation
-        By catalogue row, for fluxes: the view is seen under another seeing, noise and reddening than what is measured.
     """
 
     def __init__(
@@ -79,24 +75,15 @@ class Measurement(Pretext):
         augmentation: Augmentation,
         reobservation: Reobservation | None = None,
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, inputs, units, augmentation, reobservation)
         self.head = head
-        self.inputs = inputs
-        self.units = units
-        self.augmentation = augmentation
-        self.reobservation = reobservation
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
         """Loss, and `measures_explained`: the share of the measures' variance in the batch that the answers have."""
-        stamps = batch["images"]
-        observation = None
-        if self.reobservation is not None:
-            observation = self.reobservation.of(batch["rows"], generator.device)
-        wanted = self.head.targets(self.inputs.to_network(stamps, self.units))
-        view = augmented_input(stamps, self.units, self.inputs, self.augmentation, generator, observation)
-        told = self.head(self.network.encode(view))
+        wanted = self.head.targets(self.inputs.to_network(batch["images"], self.units))
+        told = self.head(self.network.encode(self.look(batch, generator)))
         loss = functional.smooth_l1_loss(told, wanted)
         return loss, {"measures_explained": float(explained(told.detach(), wanted))}
 

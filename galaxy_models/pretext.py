@@ -8,12 +8,15 @@ from typing import Any, cast
 import torch
 from torch import Tensor, nn
 
+from .augment import Augmentation, augmented_input
+from .inputs import InputSpec
 from .lvm import GalaxyLVM
+from .reobserve import Reobservation
 from .training import Objective
 
 
 class Pretext(Objective):
-    """Base of the pretexts.
+    """Base of the pretexts, which all begin with a new look at each stamp.
 
     A module that is trained along with the network, and not kept, is their attribute `head`.
 
@@ -21,11 +24,33 @@ class Pretext(Objective):
     ----------
     network
         Is pre-trained.
+    units
+        Of the raw stamps in `batch["images"]`: `nanomaggy` or `rgb`; their catalogue rows are in `batch["rows"]`.
+    reobservation
+        By catalogue row, for fluxes: stamps are seen under the survey's seeing, noise and reddening (`reobserve`).
     """
 
-    def __init__(self, network: GalaxyLVM) -> None:
+    def __init__(
+        self,
+        network: GalaxyLVM,
+        inputs: InputSpec,
+        units: str,
+        augmentation: Augmentation,
+        reobservation: Reobservation | None,
+    ) -> None:
         super().__init__()
         self.network = network
+        self.inputs = inputs
+        self.units = units
+        self.augmentation = augmentation
+        self.reobservation = reobservation
+
+    def look(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
+        """(N, 3, h, w) in 0..1: the stamps of a batch, augmented anew at each call."""
+        observation = None
+        if self.reobservation is not None:
+            observation = self.reobservation.of(batch["rows"], generator.device)
+        return augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator, observation)
 
 
 class Together(Objective):

@@ -8,7 +8,7 @@ from typing import Any, cast
 import torch
 from torch import Tensor
 
-from .augment import Augmentation, augmented_input
+from .augment import Augmentation
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
 from .masking import denormalise_patches, masked_l1, random_masks
@@ -23,17 +23,12 @@ class MaskedReconstruction(Pretext):
 
     Parameters
     ----------
-    units
-        Of the raw stamps in `batch["images"]`: `nanomaggy` or `rgb`.
     mask_patch
         Side of a hidden patch, pixels of the network's input; a multiple of 4.
     normalise_target
         Compare what the network paints, in its own standardised units, with patches of mean 0 and variance 1 (He et al.
         2022), so that faint structure counts as much as bright cores. The input's sides must then be multiples of
         `mask_patch`, and what the network paints is a picture only after `as_picture`.
-    reobservation
-        By catalogue row, for fluxes: stamps are seen under the survey's seeing, noise and reddening (`reobserve`).
-        `batch["rows"]` then tells the rows.
     """
 
     def __init__(
@@ -48,23 +43,16 @@ class MaskedReconstruction(Pretext):
         normalise_target: bool = False,
         reobservation: Reobservation | None = None,
     ) -> None:
-        super().__init__(network)
-        self.inputs = inputs
-        self.units = units
+        super().__init__(network, inputs, units, augmentation, reobservation)
         self.mask_patch = mask_patch
         self.mask_fraction = mask_fraction
-        self.augmentation = augmentation
         self.normalised_patch = mask_patch if normalise_target else None
-        self.reobservation = reobservation
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
         """Loss in units of the channels' spread, or of the patches'; and `masked_l1` of the picture in RGB units."""
-        observation = None
-        if self.reobservation is not None:
-            observation = self.reobservation.of(batch["rows"], generator.device)
-        rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator, observation)
+        rgb = self.look(batch, generator)
         count, _, height, width = rgb.shape
         hidden = random_masks(count, height, width, self.mask_patch, self.mask_fraction, generator)
         painted = self.network(rgb, hidden)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .augment import Augmentation, augmented_input
+from .augment import Augmentation
 from .contrastive import matching_loss
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
@@ -57,12 +57,8 @@ class TwoViews(Pretext):
     ----------
     head
         Is trained along, and not kept.
-    units
-        Of the raw stamps in `batch["images"]`: `nanomaggy` or `rgb`; their catalogue rows are in `batch["rows"]`.
     temperature
         The smaller, the more the likest wrong ones count.
-    reobservation
-        By catalogue row, for fluxes: views differ in seeing, noise and reddening too.
     """
 
     def __init__(
@@ -76,13 +72,9 @@ class TwoViews(Pretext):
         temperature: float = 0.2,
         reobservation: Reobservation | None = None,
     ) -> None:
-        super().__init__(network)
+        super().__init__(network, inputs, units, augmentation, reobservation)
         self.head = head
-        self.inputs = inputs
-        self.units = units
-        self.augmentation = augmentation
         self.temperature = temperature
-        self.reobservation = reobservation
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
@@ -93,11 +85,7 @@ class TwoViews(Pretext):
         the embedding collapses (`spread_of`).
         """
         rows = batch["rows"]
-        observation = None if self.reobservation is None else self.reobservation.of(rows, generator.device)
-        views = [
-            augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator, observation)
-            for _ in range(2)
-        ]
+        views = [self.look(batch, generator) for _ in range(2)]
         vectors = cast(Tensor, self.head(self.network.encode(torch.cat(views))))
         galaxies = torch.cat([rows, rows]).to(vectors.device)
         loss = view_loss(vectors, galaxies, self.temperature)
