@@ -21,4 +21,5 @@ def compiling_pays(device: str) -> bool:
 def compile_parts(objective: Objective) -> None:
     """Compile the parts that the objective names, in place: their parameters keep their names."""
     for part in objective.compiled_parts():
-        part.compile()
+        # the parts share their code: counted together, their shapes would exceed what torch compiles of one function
+        part.compile(isolate_recompiles=True)
