@@ -1,0 +1,1 @@
+"""What the models can do, measured on real galaxies: `make evidence`."""

@@ -1,0 +1,121 @@
+"""Where evidence is kept: a line for each measurement, so that a run that was stopped goes on where it was."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import galaxy_models
+from infra.settings import Settings
+
+FOLDER = Path(__file__).parent
+PICTURES = FOLDER / "pictures"
+TABLES = FOLDER / "tables"
+
+
+@dataclass(frozen=True)
+class Workbench:
+    """One part of the evidence at one size.
+
+    Attributes
+    ----------
+    part
+        Name of the module in this folder.
+    full
+        Whether the whole is asked for, or what two cores do in an hour.
+    keep
+        Take measurements that older code made; by default those of other code are made again.
+    """
+
+    part: str
+    full: bool = False
+    keep: bool = False
+
+    @property
+    def folder(self) -> Path:
+        """In the installation's home, for what is kept between runs."""
+        folder = Settings.from_environment().home / "evidence" / self.part
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
+
+    def cell(self, measure: Callable[[], Mapping[str, Any]], **key: Any) -> dict[str, Any]:
+        """What `measure` gives for this key: from an earlier run of the same code, or measured now and kept.
+
+        Parameters
+        ----------
+        measure
+            Gives JSON values.
+        key
+            All that the result depends on, as JSON values.
+        """
+        name = json.dumps(key, sort_keys=True)
+        found = self._known.get(name)
+        if found is not None and (self.keep or found["code"] == self.code):
+            return dict(found["result"])
+        self.say(f"measuring {name}")
+        started = time.monotonic()
+        result = dict(measure())
+        line = {"key": key, "code": self.code, "result": result}
+        with self._path.open("a") as file:
+            file.write(json.dumps(line, default=float) + "\n")
+        self._known[name] = json.loads(json.dumps(line, default=float))
+        self.say(f"  took {time.monotonic() - started:.0f} s")
+        return dict(self._known[name]["result"])
+
+    def say(self, text: str) -> None:
+        """One line for the one who waits; standard output is for figures alone."""
+        print(f"[{self.part}] {text}", file=sys.stderr, flush=True)
+
+    def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]], remark: str = "") -> None:
+        """Keep a table under `tests/evidence/tables/`, in the file of the part; a table of the same title is replaced.
+
+        Parameters
+        ----------
+        remark
+            Data, split, seeds and what else a reader must know.
+        """
+        lines = [f"### {title}", "", _row(head), _row(["---"] * len(head)), *map(_row, rows)]
+        text = "\n".join([*lines, *(["", remark] if remark else [])]) + "\n"
+        TABLES.mkdir(exist_ok=True)
+        path = TABLES / f"{self.part}.md"
+        before = path.read_text().split("\n\n### ") if path.exists() else []
+        known = {each.removeprefix("### ").split("\n", 1)[0]: each.removeprefix("### ").strip() for each in before}
+        known[title] = text.removeprefix("### ").strip()
+        path.write_text("\n\n".join(f"### {each}" for each in known.values()) + "\n")
+
+    @cached_property
+    def code(self) -> str:
+        """Digest of the sources that measurements depend on: the models, and this folder."""
+        digest = hashlib.sha256()
+        for path in sorted([*Path(galaxy_models.__file__).parent.rglob("*.py"), *FOLDER.glob("*.py")]):
+            digest.update(path.read_bytes())
+        return digest.hexdigest()[:12]
+
+    @property
+    def _path(self) -> Path:
+        return self.folder / "cells.jsonl"
+
+    @cached_property
+    def _known(self) -> dict[str, Any]:
+        """Newest line of each key; a last line that a kill cut short counts as not written."""
+        if not self._path.exists():
+            return {}
+        known = {}
+        for text in self._path.read_text().splitlines():
+            try:
+                line = json.loads(text)
+            except json.JSONDecodeError:
+                continue
+            known[json.dumps(line["key"], sort_keys=True)] = line
+        return known
+
+
+def _row(cells: Sequence[str]) -> str:
+    return f"| {' | '.join(cells)} |"
