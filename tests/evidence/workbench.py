@@ -64,7 +64,7 @@ class Workbench:
         result = dict(measure())
         line = {"key": key, "code": self.code, "result": result}
         with self._path.open("a") as file:
-            file.write(json.dumps(line, default=float) + "\n")
+            file.write("\n" + json.dumps(line, default=float))  # a line that a kill cut short ends before ours
         self._known[name] = json.loads(json.dumps(line, default=float))
         self.say(f"  took {time.monotonic() - started:.0f} s")
         return dict(self._known[name]["result"])
@@ -104,7 +104,7 @@ class Workbench:
 
     @cached_property
     def _known(self) -> dict[str, Any]:
-        """Newest line of each key; a last line that a kill cut short counts as not written."""
+        """Newest line of each key; a line that a kill cut short counts as not written."""
         if not self._path.exists():
             return {}
         known = {}

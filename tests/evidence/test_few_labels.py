@@ -1,0 +1,73 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+from tests.evidence.classifiers import Labelled
+from tests.evidence.few_labels import SMALL, FewLabels, Scheme, Score, labels_needed, macro_auc_of
+from tests.evidence.stamps import FOLDS, Stamps
+from tests.evidence.workbench import Workbench
+
+CLASSES = ["round_smooth", "in_between_smooth", "cigar_smooth", "edge_on_disk", "spiral"]
+
+
+@pytest.fixture
+def stamps():
+    """200 of Galaxy Zoo 2, each second one a near-duplicate of the one before, and 60 of another source."""
+    table = pd.DataFrame(
+        {
+            "source": ["gz2"] * 200 + ["efigi"] * 60,
+            "split": ["train"] * 220 + ["test"] * 40,
+            "label.gz2_class": [CLASSES[i // 2 % 5] for i in range(200)] + [None] * 60,
+            "duplicate_group": [i // 2 for i in range(200)] + list(range(200, 260)),
+        }
+    )
+    return Stamps(np.zeros((260, 3, 76, 76), np.uint8), table)
+
+
+def test_no_galaxy_of_a_test_fold_nor_its_double_is_pre_trained_or_learnt_from(stamps):
+    measurement = FewLabels(Workbench("part"), stamps, SMALL)
+    groups = stamps.table["duplicate_group"].to_numpy()
+    rows = stamps.rows("gz2")
+    scheme = Scheme("five", tuple(CLASSES), (0, 1), Labelled(rows, np.zeros(len(rows), np.int64)))
+    for fold in range(SMALL.folds):
+        parts = measurement.parts(scheme, fold)
+        tested = set(groups[parts.test.rows])
+        assert len(parts.test.rows) and not tested & set(groups[measurement.unlabelled(fold)])
+        assert not tested & set(groups[parts.train.rows]) and not tested & set(groups[parts.validation.rows])
+    assert not np.isin(measurement.unlabelled(0), np.flatnonzero(stamps.table["split"] == "test")).any()
+
+
+def test_every_galaxy_is_tested_once_and_each_fold_has_its_part_of_every_class(stamps):
+    measurement = FewLabels(Workbench("part"), stamps, SMALL)
+    of_gz2 = measurement.fold_of[stamps.rows("gz2")]
+    assert set(of_gz2) == set(range(FOLDS))
+    for name in CLASSES:
+        counts = np.bincount(of_gz2[stamps.table["label.gz2_class"][:200] == name], minlength=FOLDS)
+        assert counts.min() >= 2
+
+
+def test_fewer_labels_are_among_the_more():
+    labelled = Labelled(np.arange(100), np.arange(100) % 5)
+    five, ten = labelled.few(5, seed=3), labelled.few(10, seed=3)
+    assert set(five.rows) < set(ten.rows)
+    assert np.bincount(ten.codes).tolist() == [10] * 5
+
+
+def test_perfect_answers_score_one_and_guesses_a_half_within_the_interval():
+    generator = np.random.default_rng(0)
+    codes = generator.integers(5, size=300)
+    perfect = {"codes": codes, "probabilities": np.eye(5)[codes], "fold": 0}
+    guessed = {"codes": codes, "probabilities": generator.random((300, 5)), "fold": 0}
+    assert macro_auc_of([perfect], (0, 1, 3, 4), draws=20).value == 1
+    score = macro_auc_of([guessed], (0, 1, 3, 4), draws=100)
+    assert score.low < 0.5 < score.high
+
+
+def test_labels_needed_lie_between_the_points_and_are_at_least_where_the_curve_ends_below():
+    def score(value):
+        return Score(value, value, value, 0)
+
+    curve = {10: score(0.7), 100: score(0.9)}
+    needed, reached = labels_needed(curve, 0.8)
+    assert reached and needed == pytest.approx(np.sqrt(1000))
+    assert labels_needed(curve, 0.95) == (100.0, False)

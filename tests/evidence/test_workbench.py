@@ -1,0 +1,45 @@
+import json
+
+import pytest
+
+from tests.evidence import workbench
+from tests.evidence.workbench import Workbench
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path, monkeypatch):
+    monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
+    monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
+    return tmp_path
+
+
+def test_a_measurement_is_made_once_also_after_a_kill_in_the_middle_of_the_next_line(home):
+    assert Workbench("part").cell(lambda: {"score": 0.5}, fold=1) == {"score": 0.5}
+    with (home / "evidence" / "part" / "cells.jsonl").open("a") as file:
+        file.write('\n{"key": {"fold": 2}, "resu')
+
+    def never():
+        raise AssertionError("was measured before")
+
+    assert Workbench("part").cell(never, fold=1) == {"score": 0.5}
+    assert Workbench("part").cell(lambda: {"score": 0.7}, fold=2) == {"score": 0.7}
+    assert Workbench("part").cell(never, fold=2) == {"score": 0.7}
+
+
+def test_measurements_of_other_code_are_made_again_unless_they_are_to_be_kept(home):
+    Workbench("part").cell(lambda: {"score": 0.5}, fold=1)
+    path = home / "evidence" / "part" / "cells.jsonl"
+    line = json.loads(path.read_text())
+    path.write_text(json.dumps({**line, "code": "older"}) + "\n")
+    assert Workbench("part", keep=True).cell(lambda: {"score": 0.9}, fold=1) == {"score": 0.5}
+    assert Workbench("part").cell(lambda: {"score": 0.9}, fold=1) == {"score": 0.9}
+
+
+def test_a_table_replaces_the_one_of_its_title_and_leaves_the_others(home):
+    bench = Workbench("part")
+    bench.table("First", ["a"], [["1"]])
+    bench.table("Second", ["a"], [["2"]], "A remark.")
+    bench.table("First", ["a"], [["3"]])
+    text = (home / "tables" / "part.md").read_text()
+    assert text.count("### First") == text.count("### Second") == 1
+    assert "| 3 |" in text and "| 1 |" not in text and "A remark." in text
