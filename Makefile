@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 
-.PHONY: run test lint bench results drill clean
+.PHONY: run test lint bench evidence results drill clean
 
 run: $(STAMP)
 	$(BIN)/galaxy run --survey embedded --profile laptop
@@ -19,6 +19,10 @@ lint: $(STAMP)
 
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
+
+# An hour on two cores; FULL=1 measures the whole. PART=few_labels measures one part. What was measured is kept.
+evidence: $(STAMP)
+	$(BIN)/python -m tests.evidence $(PART) $(if $(FULL),--full) $(if $(KEEP),--keep)
 
 # Twenty-five faults at random moments; `make test` has a short form of it.
 drill: $(STAMP)

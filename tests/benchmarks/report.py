@@ -1,15 +1,17 @@
-"""Write RESULTS.md from the newest line of each benchmark: `make results`."""
+"""Write RESULTS.md from the newest line of each benchmark and the tables of the evidence: `make results`."""
 
 from __future__ import annotations
 
 import json
 
 from tests.benchmarks.result import RESULTS
+from tests.evidence.__main__ import PARTS
+from tests.evidence.workbench import TABLES
 
 HEAD = """# Results
 
-The newest figure of each benchmark, by `make bench` and `make results`. Machines are shared and noisy:
-read ratios, and absolute times as what was seen once.
+The newest figure of each benchmark and of the evidence, by `make bench`, `make evidence` and `make results`. Machines
+are shared and noisy: read ratios, and absolute times as what was seen once.
 
 | name | value | unit | goal | reached | date | commit |
 |---|---|---|---|---|---|---|
@@ -27,7 +29,8 @@ def table() -> str:
         f"| {line['date']} | {line['commit']} |"
         for _, line in sorted(newest.items())
     ]
-    return HEAD + "\n".join(rows) + "\n"
+    tables = [path.read_text() for path in (TABLES / f"{part}.md" for part in PARTS) if path.exists()]
+    return "\n".join([HEAD + "\n".join(rows) + "\n", *(["## Evidence\n"] if tables else []), *tables])
 
 
 if __name__ == "__main__":

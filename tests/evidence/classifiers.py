@@ -69,7 +69,8 @@ class FromScratch(nn.Module):
 
     def __init__(self, name: str, classes: Sequence[str], mean: Tensor, spread: Tensor) -> None:
         super().__init__()
-        self.network = timm.create_model(name, pretrained=False, num_classes=len(classes))
+        network = timm.create_model(name, pretrained=False, num_classes=len(classes))
+        self.network = network.to(memory_format=torch.channels_last)
         self.register_buffer("mean", mean.view(1, 3, 1, 1))
         self.register_buffer("spread", spread.view(1, 3, 1, 1))
 
@@ -125,7 +126,6 @@ def train(
     validation: Labelled,
     recipe: Recipe,
     seed: int,
-    threads: int,
 ) -> float:
     """Train in place, keeping the weights of the best look at validation; returns that look's macro AUC."""
     steps = recipe.steps(len(labelled.rows))
@@ -140,7 +140,7 @@ def train(
             learning_rate=recipe.learning_rate,
             weight_decay=recipe.weight_decay,
             seed=seed,
-            threads=threads,
+            threads=torch.get_num_threads(),
         )
     if objective.best_weights is not None:
         classifier.load_state_dict(objective.best_weights)

@@ -19,12 +19,11 @@ from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.metrics import balanced_accuracy, bootstrap_interval, macro_auc
 from galaxy_models.morphometry import MEASURES
 from galaxy_models.pooling import mean_and_spread
-from tests.evidence import few_labels
 from tests.evidence.classifiers import Labelled, Rows
-from tests.evidence.few_labels import FewLabels, Scheme
+from tests.evidence.cross_fit import THREADS, CrossFit, opened
 from tests.evidence.handmade import own_measures
 from tests.evidence.pretrained import Pretraining, network_input, pretrained, untrained
-from tests.evidence.stamps import Stamps, real_stamps
+from tests.evidence.stamps import Stamps
 from tests.evidence.workbench import Workbench
 
 Vectors = NDArray[np.float64]
@@ -35,7 +34,7 @@ PENALTIES = (0.003, 0.03, 0.3)
 NEIGHBOURS = 10
 COMPONENTS = 64
 FOLD = 0
-"""The test fold of Galaxy Zoo 2; see `few_labels`."""
+"""The test fold of Galaxy Zoo 2; see `cross_fit`."""
 
 
 @dataclass(frozen=True)
@@ -50,10 +49,9 @@ class Question:
 
 def run(bench: Workbench) -> None:
     """Measure all representations on both sets, and write the table."""
-    torch.set_num_threads(few_labels.THREADS)
-    size = few_labels.FULL if bench.full else few_labels.SMALL
-    stamps = real_stamps()
-    measurement = FewLabels(bench, stamps, size)
+    torch.set_num_threads(THREADS)
+    measurement = opened(bench)
+    stamps, size = measurement.stamps, measurement.size
     rows = measurement.unlabelled(FOLD)
     questions = (_zoo(measurement), _efigi(stamps))
     head = ["", *(f"{q.name}, {kind}" for q in questions for kind in ("linear probe", f"{NEIGHBOURS} neighbours"))]
@@ -80,7 +78,7 @@ def _representations(
     bench: Workbench, stamps: Stamps, rows: Rows, how: Pretraining
 ) -> dict[str, Callable[[Rows], Vectors]]:
     """By name, what makes vectors of rows. Whatever is fitted is fitted on `rows`, which hold no test galaxy."""
-    network = pretrained(bench, stamps, rows, how, few_labels.THREADS)
+    network = pretrained(bench, stamps, rows, how, THREADS)
     first = untrained(stamps, rows, how.preset, how.seed)
     pixels = make_pipeline(StandardScaler(), PCA(COMPONENTS, random_state=0, svd_solver="randomized"))
     pixels.fit(_pixels(stamps, rows))
@@ -123,9 +121,8 @@ def _with_interval(truth: NDArray[np.int64], told: NDArray[np.int64]) -> tuple[f
     return (balanced_accuracy(truth, told), *bootstrap_interval(balanced_accuracy, truth, told, seed=0))
 
 
-def _zoo(measurement: FewLabels) -> Question:
-    labelled = few_labels.labelled(few_labels.five_codes(measurement.stamps))
-    parts = measurement.parts(Scheme("five", few_labels.FIVE, few_labels.FIVE_SCORED, labelled), FOLD)
+def _zoo(measurement: CrossFit) -> Question:
+    parts = measurement.parts(measurement.five, FOLD)
     return Question("Galaxy Zoo 2", parts.train, parts.validation, parts.test)
 
 

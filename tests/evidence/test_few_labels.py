@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from tests.evidence.classifiers import Labelled
-from tests.evidence.few_labels import SMALL, FewLabels, Scheme, Score, labels_needed, macro_auc_of
+from tests.evidence.cross_fit import SMALL, CrossFit, Scheme
+from tests.evidence.few_labels import Score, labels_needed, macro_auc_of
 from tests.evidence.stamps import FOLDS, Stamps
 from tests.evidence.workbench import Workbench
 
@@ -25,7 +26,7 @@ def stamps():
 
 
 def test_no_galaxy_of_a_test_fold_nor_its_double_is_pre_trained_or_learnt_from(stamps):
-    measurement = FewLabels(Workbench("part"), stamps, SMALL)
+    measurement = CrossFit(Workbench("part"), stamps, SMALL)
     groups = stamps.table["duplicate_group"].to_numpy()
     rows = stamps.rows("gz2")
     scheme = Scheme("five", tuple(CLASSES), (0, 1), Labelled(rows, np.zeros(len(rows), np.int64)))
@@ -38,7 +39,7 @@ def test_no_galaxy_of_a_test_fold_nor_its_double_is_pre_trained_or_learnt_from(s
 
 
 def test_every_galaxy_is_tested_once_and_each_fold_has_its_part_of_every_class(stamps):
-    measurement = FewLabels(Workbench("part"), stamps, SMALL)
+    measurement = CrossFit(Workbench("part"), stamps, SMALL)
     of_gz2 = measurement.fold_of[stamps.rows("gz2")]
     assert set(of_gz2) == set(range(FOLDS))
     for name in CLASSES:

@@ -63,8 +63,8 @@ class Workbench:
         started = time.monotonic()
         result = dict(measure())
         line = {"key": key, "code": self.code, "result": result}
-        with self._path.open("a") as file:
-            file.write("\n" + json.dumps(line, default=float))  # a line that a kill cut short ends before ours
+        with self._path.open("ab", buffering=0) as file:  # one write: several processes may keep what they measured
+            file.write(f"\n{json.dumps(line, default=float)}".encode())  # what a kill cut short ends before it
         self._known[name] = json.loads(json.dumps(line, default=float))
         self.say(f"  took {time.monotonic() - started:.0f} s")
         return dict(self._known[name]["result"])
