@@ -10,6 +10,8 @@ from tests.evidence.workbench import Workbench
 
 CLASSES = ["round_smooth", "in_between_smooth", "cigar_smooth", "edge_on_disk", "spiral"]
 
+VOTES = ["odd.yes", "odd_feature.irregular", "odd_feature.disturbed", "odd_feature.merger"]
+
 
 @pytest.fixture
 def stamps():
@@ -20,6 +22,7 @@ def stamps():
             "split": ["train"] * 220 + ["test"] * 40,
             "label.gz2_class": [CLASSES[i // 2 % 5] for i in range(200)] + [None] * 60,
             "duplicate_group": [i // 2 for i in range(200)] + list(range(200, 260)),
+            **{f"votes.gz2_votes.{name}": [0.1] * 200 + [None] * 60 for name in VOTES},
         }
     )
     return Stamps(np.zeros((260, 3, 76, 76), np.uint8), table)
