@@ -19,7 +19,7 @@ from torchvision.models.detection.rpn import RegionProposalNetwork, RPNHead
 from torchvision.ops import FeaturePyramidNetwork, MultiScaleRoIAlign
 
 from .card import ModelCard
-from .lvm import GalaxyLVM, from_architecture
+from .lvm import GalaxyLVM, from_architecture, padding
 
 LEVELS = ("4", "8", "16", "32")
 ANCHOR_SIZES = ((8,), (16,), (32,), (56,))
@@ -114,6 +114,8 @@ class LensFinder(nn.Module):
         lens
             (N,) float: 1 for a lens, 0 for none.
         """
+        border = padding(*rgb.shape[-2:])
+        rgb, masks = functional.pad(rgb, border, mode="replicate"), functional.pad(masks, border)
         pooled, levels = self._features(rgb)
         terms = {"score": functional.binary_cross_entropy_with_logits(self.score(pooled), lens.float())}
         known = torch.nonzero(boxed).flatten()
@@ -127,18 +129,21 @@ class LensFinder(nn.Module):
 
     def forward(self, rgb: Tensor) -> tuple[Tensor, list[Detections]]:
         """Logits (N,) of the stamps being lenses, and the arcs in each; in the network's pixels. Needs eval mode."""
+        height, width = rgb.shape[-2:]
+        left, _, above, _ = border = padding(height, width)
+        rgb = functional.pad(rgb, border, mode="replicate")  # where the encoder would do it: boxes then fit its maps
         pooled, levels = self._features(rgb)
         proposals, _ = self.proposer(_images(rgb), levels)
         results, _ = self.regions(levels, proposals, _sizes(rgb))
-        size = (rgb.shape[-2], rgb.shape[-1])
-        found = [
-            Detections(
-                boxes=result["boxes"],
-                scores=result["scores"],
-                masks=paste_masks_in_image(result["masks"], result["boxes"], size)[:, 0],
-            )
-            for result in results
-        ]
+        offset = rgb.new_tensor([left, above, left, above])
+        limits = rgb.new_tensor([width, height, width, height])
+        found = []
+        for result in results:
+            boxes = torch.minimum((result["boxes"] - offset).clamp_min(0), limits)
+            inside = (boxes[:, 2:] > boxes[:, :2]).all(dim=1)  # not in the border alone
+            masks = paste_masks_in_image(result["masks"], result["boxes"], rgb.shape[-2:])[:, 0]
+            masks = masks[:, above : above + height, left : left + width]
+            found.append(Detections(boxes[inside], result["scores"][inside], masks[inside]))
         return self.score(pooled), found
 
     @torch.inference_mode()

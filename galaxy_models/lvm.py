@@ -210,9 +210,8 @@ class GalaxyLVM(nn.Module):
         image = image.contiguous(memory_format=torch.channels_last)  # as the token maps lie; a seventh faster
         if hidden is not None:
             image = image.masked_fill(hidden, 0.0)
-        if height % STRIDE or width % STRIDE:
-            short, narrow = -height % STRIDE, -width % STRIDE
-            border = (narrow // 2, narrow - narrow // 2, short // 2, short - short // 2)
+        border = padding(height, width)
+        if any(border):
             image = functional.pad(image, border, mode="replicate")
             if hidden is not None:
                 hidden = functional.pad(hidden, border)
@@ -226,6 +225,12 @@ class GalaxyLVM(nn.Module):
             tokens = stage(join(torch.cat([larger, skip], dim=-1)))
         tokens = self.decoder_norm(tokens)
         return cast(Tensor, self.to_rgb(self.final_upsample(tokens.permute(0, 3, 1, 2))))
+
+
+def padding(height: int, width: int) -> tuple[int, int, int, int]:
+    """Pixels that are added left, right, above and below, so that whole tokens of every stage cover an image."""
+    short, narrow = -height % STRIDE, -width % STRIDE
+    return narrow // 2, narrow - narrow // 2, short // 2, short - short // 2
 
 
 def build_lvm(preset: str) -> GalaxyLVM:

@@ -13,7 +13,7 @@ from galaxy_models.card import ModelCard
 from galaxy_models.detection import Detections, LensFinder, ScoreHead, best_masks, pool, target_of
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lens_objective import LensObjective
-from galaxy_models.lvm import architecture, build_lvm
+from galaxy_models.lvm import architecture, build_lvm, padding
 from galaxy_models.metrics import auc
 from galaxy_models.predictor import load_predictor, save_model
 from galaxy_models.training import fit
@@ -89,6 +89,27 @@ def test_boxes_are_moved_from_the_crop_to_the_stamp() -> None:
     columns = made.columns(torch.zeros(1), [arc], border=28)
     assert columns["boxes"][0] == [[30.0, 32.0, 38.0, 46.0, 0.75]]
     assert columns["lens_score"][0] == 0.5
+
+
+def test_an_image_of_any_legal_size_is_looked_at_as_if_it_had_come_with_its_border() -> None:
+    made = finder().eval()
+    made.regions.score_thresh = 0.0
+    image = torch.nn.functional.interpolate(torch.rand(1, 3, 9, 9), size=(72, 72))
+    border = padding(72, 72)
+    assert border == (12, 12, 12, 12)
+    bordered = torch.nn.functional.pad(image, border, mode="replicate")
+    with torch.inference_mode():
+        (score, (arcs,)), (score_with, (with_border,)) = made(image), made(bordered)
+    torch.testing.assert_close(score, score_with)
+    expected = (with_border.boxes - 12).clamp(0, 72)
+    expected = expected[(expected[:, 2:] > expected[:, :2]).all(dim=1)]
+    assert len(expected)
+    torch.testing.assert_close(arcs.boxes, expected)
+    assert arcs.masks.shape[1:] == (72, 72)
+    masks = torch.zeros(1, 72, 72, dtype=torch.bool)
+    masks[:, 20:30, 40:60] = True
+    known = torch.ones(1, dtype=torch.bool)
+    assert all(torch.isfinite(term) for term in made.train().losses(image, masks, known, known.float()).values())
 
 
 def test_images_without_detections_get_empty_boxes_and_masks() -> None:
