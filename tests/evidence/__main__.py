@@ -7,7 +7,7 @@ import importlib
 
 from tests.evidence.workbench import Workbench
 
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("restoration", "parameters")
 """Modules of this folder with `run(bench: Workbench) -> None`, in the order in which they are measured."""
 
 
