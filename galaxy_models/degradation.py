@@ -144,6 +144,49 @@ def convolve(images: Tensor, kernels: Tensor) -> Tensor:
     return full[..., size - 1 : size - 1 + height, size - 1 : size - 1 + width]
 
 
+@dataclass(frozen=True)
+class Degradation:
+    """What is done to images, each and every band: known, so that it can be undone with the right kernel.
+
+    Attributes
+    ----------
+    width
+        (N, C) sigma of the Gaussian kernel, or the Moffat's of the same FWHM, pixels; 0 leaves an image as sharp.
+    noise
+        (N, C) noise of a pixel afterwards, if the image had less; its own units.
+    """
+
+    width: Tensor
+    noise: Tensor
+
+    def kernels(self, size: int, profile: str = "gaussian") -> Tensor:
+        """(N, C, size, size) of sum one; `size` odd, pixels."""
+        if profile == "gaussian":
+            return gaussian_kernel(self.width, size)
+        if profile == "moffat":
+            return moffat_kernel(self.width * FWHM_PER_SIGMA, size)
+        raise ValueError(f"a kernel's profile is 'gaussian' or 'moffat', not {profile!r}")
+
+    def apply(
+        self, images: Tensor, generator: torch.Generator, *, noise: Tensor | None = None, profile: str = "gaussian"
+    ) -> Tensor:
+        """Blur (N, C, H, W) images and add what white noise is missing.
+
+        Parameters
+        ----------
+        noise
+            (N, C) present noise of a pixel; none if not given, NaN likewise.
+        """
+        limit = (min(images.shape[-2:]) - 1) // 2 * 2 + 1
+        size = min(limit, 2 * int(float(self.width.max()) * 4 + 1) + 1) if self.width.numel() else 1
+        kernels = self.kernels(size, profile)
+        present = torch.zeros_like(self.noise) if noise is None else torch.nan_to_num(noise.float())
+        left = present * kernels.square().sum(dim=(-2, -1)).sqrt()
+        extra = (self.noise**2 - left**2).clamp_min(0).sqrt()
+        white = torch.randn(images.shape, generator=generator, device=generator.device)
+        return convolve(images, kernels) + extra[..., None, None] * white
+
+
 def degrade_flux(
     flux: Tensor,
     bands: Sequence[str],
@@ -185,15 +228,28 @@ def degrade_flux(
         (N, C, H, W) float32 nanomaggies.
     """
     _check_bands(bands, flux.shape[1])
-    count = len(flux)
+    drawn = draw_degradation(len(flux), bands, generator, seeing=seeing, pixel_scale=pixel_scale, severity=severity)
+    return drawn.apply(flux, generator, noise=noise, profile=profile)
+
+
+def draw_degradation(
+    count: int,
+    bands: Sequence[str],
+    generator: torch.Generator,
+    *,
+    seeing: Tensor | None = None,
+    pixel_scale: float | Tensor = SURVEY_PIXEL_SCALE,
+    severity: float = 1.0,
+) -> Degradation:
+    """What `degrade_flux` does to `count` images; see there."""
+    _check_bands(bands, len(bands))
     scale = torch.as_tensor(pixel_scale, dtype=torch.float32, device=generator.device)
     to_pixels = (SURVEY_PIXEL_SCALE / scale).expand(count)[:, None]
     wanted = torch.stack([SEEING[band].draw(count, generator) for band in bands], dim=1) * (severity * to_pixels)
     target = torch.stack([NOISE[band].draw(count, generator) for band in bands], dim=1) * severity
     best = wanted.new_tensor([SEEING[band].low for band in bands]) * to_pixels
     present = best if seeing is None else torch.where(seeing.isfinite(), seeing.float(), best)
-    added = (wanted**2 - present**2).clamp_min(0).sqrt()
-    return _blur_and_noise(flux, added, target, noise, generator, profile)
+    return Degradation((wanted**2 - present**2).clamp_min(0).sqrt(), target)
 
 
 def degrade_display(
@@ -220,31 +276,17 @@ def degrade_display(
     Tensor
         (N, 3, H, W) float32 in 0..1.
     """
-    count = len(rgb)
+    drawn = draw_display_degradation(len(rgb), generator)
+    return drawn.apply(rgb, generator, noise=noise, profile=profile).clamp(0, 1)
+
+
+def draw_display_degradation(count: int, generator: torch.Generator) -> Degradation:
+    """What `degrade_display` does to `count` pictures; see there."""
     wanted = torch.stack([SEEING[band].draw(count, generator) for band in DISPLAY_BANDS], dim=1)
     best = wanted.new_tensor([SEEING[band].low for band in DISPLAY_BANDS])
-    added = (wanted**2 - best**2).clamp_min(0).sqrt()
     slope = wanted.new_tensor([_stretch_slope(band) for band in DISPLAY_BANDS])
     target = torch.stack([NOISE[band].draw(count, generator) for band in DISPLAY_BANDS], dim=1) * slope
-    return _blur_and_noise(rgb, added, target, noise, generator, profile).clamp(0, 1)
-
-
-def _blur_and_noise(
-    images: Tensor, added: Tensor, target: Tensor, noise: Tensor | None, generator: torch.Generator, profile: str
-) -> Tensor:
-    limit = (min(images.shape[-2:]) - 1) // 2 * 2 + 1
-    size = min(limit, 2 * int(float(added.max()) * 4 + 1) + 1) if added.numel() else 1
-    if profile == "gaussian":
-        kernels = gaussian_kernel(added, size)
-    elif profile == "moffat":
-        kernels = moffat_kernel(added * FWHM_PER_SIGMA, size)
-    else:
-        raise ValueError(f"a kernel's profile is 'gaussian' or 'moffat', not {profile!r}")
-    present = torch.zeros_like(target) if noise is None else torch.nan_to_num(noise.float())
-    left = present * kernels.square().sum(dim=(-2, -1)).sqrt()
-    extra = (target**2 - left**2).clamp_min(0).sqrt()
-    white = torch.randn(images.shape, generator=generator, device=generator.device)
-    return convolve(images, kernels) + extra[..., None, None] * white
+    return Degradation((wanted**2 - best**2).clamp_min(0).sqrt(), target)
 
 
 def _stretch_slope(band: str) -> float:

@@ -1,0 +1,64 @@
+"""The classical fit finds what it should, the summary sees bias and outliers, and a run goes on where it was."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from tests.evidence import parameters, workbench
+from tests.evidence.sersic_fit import SersicFitter, sersic_image
+from tests.evidence.workbench import Workbench
+
+SCALE = 0.262
+
+
+@pytest.mark.parametrize("index", [1.0, 2.5])
+def test_the_fit_recovers_a_sersic_profile_from_a_moffat_psf(index: float) -> None:
+    fitter = SersicFitter(64, SCALE)
+    truth = np.array([np.log(40.0), np.log(1.8), index, 0.6, 0.7, 0.1, -0.05])
+    image = fitter.model(truth, fitter.psf(1.4)) + 1e-3 * np.random.default_rng(0).standard_normal((64, 64))
+    found = fitter.fit(image.astype(np.float32), noise=1e-3, psf_fwhm=1.4)
+    assert found.converged
+    assert found.mag_r == pytest.approx(22.5 - 2.5 * np.log10(40), abs=0.01)
+    assert found.half_light_radius == pytest.approx(1.8, rel=0.02)
+    assert found.axis_ratio == pytest.approx(0.6, abs=0.01)
+    assert found.sersic_index == pytest.approx(index, rel=0.03)
+
+
+def test_half_of_a_profiles_flux_lies_within_its_radius() -> None:
+    image = sersic_image(257, 0.2, 5.0, 2.0, 1.0, 1.0, 0.0, 0.0, 0.0)
+    place = (np.arange(257) - 128) * 0.2
+    inside = np.hypot(place[:, None], place[None, :]) < 2.0
+    assert image.sum() == pytest.approx(5.0, rel=0.01)
+    assert image[inside].sum() == pytest.approx(2.5, rel=0.02)
+
+
+def test_the_summary_sees_a_planted_bias_scatter_and_outliers() -> None:
+    generator = np.random.default_rng(1)
+    true = generator.uniform(16, 20, 4000)
+    answer = true + 0.1 + 0.05 * generator.standard_normal(4000)
+    answer[:200] += 3
+    bias, scatter, outliers = parameters.summary("mag_r", parameters.errors("mag_r", answer, true))
+    assert bias == pytest.approx(0.1, abs=0.01)
+    assert scatter == pytest.approx(0.05, abs=0.006)
+    assert outliers == pytest.approx(0.05)
+    assert parameters.errors("half_light_radius", [3.0], [2.0]) == pytest.approx(0.5)
+
+
+def test_a_run_keeps_its_table_and_a_second_run_measures_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
+    monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
+    monkeypatch.setattr(parameters, "PICTURES", tmp_path / "pictures")
+    tiny = parameters.Sizes(size=64, train=4, validation=3, test=3, batch=2, steps=2, seeds=(0, 1))
+    monkeypatch.setattr(parameters, "SMALL", tiny)
+    parameters.run(Workbench("parameters"))
+    assert "measuring" in capsys.readouterr().err
+    table = (tmp_path / "tables" / "parameters.md").read_text()
+    assert "half light radius, relative" in table and "learnt from 4 training galaxies" in table
+    assert (tmp_path / "pictures" / "parameters.png").exists()
+    parameters.run(Workbench("parameters"))
+    assert "measuring" not in capsys.readouterr().err
