@@ -77,15 +77,19 @@ class TaskShares:
         if kind == "fixed":
             self.shares = _normalised(self.tasks, fixed or {})
 
+    def deficits(self, scores: Mapping[str, float]) -> dict[str, float]:
+        """How far each task is below its reference, at least 0.001; a task without a score counts as at 0."""
+        found = {task: float(scores.get(task, 0.0)) for task in self.tasks}
+        return {
+            task: max(SMALLEST_DEFICIT, self.references[task] - (score if math.isfinite(score) else 0.0))
+            for task, score in found.items()
+        }
+
     def update(self, scores: Mapping[str, float]) -> dict[str, float]:
         """Take validation scores (higher is better; a task without one counts as at 0) and return the new shares."""
         if self.kind != "adaptive":
             return dict(self.shares)
-        weights = {}
-        for task in self.tasks:
-            score = float(scores.get(task, 0.0))
-            score = score if math.isfinite(score) else 0.0
-            weights[task] = max(SMALLEST_DEFICIT, self.references[task] - score) ** self.exponent
+        weights = {task: deficit**self.exponent for task, deficit in self.deficits(scores).items()}
         total = sum(weights.values())
         for task in self.tasks:
             wanted = (1 - self.floor) * weights[task] / total + self.floor / len(self.tasks)

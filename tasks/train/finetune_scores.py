@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.calibration import coverage, expected_calibration_error, sigma_scale, temperature
+from galaxy_models.calibration import (
+    SIGMAS_OF_95,
+    coverage,
+    expected_calibration_error,
+    sigma_scale,
+    temperature,
+)
 from galaxy_models.heads import ClassificationHead, ParameterHead, VotesHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.masking import fill_hidden, masked_errors, random_masks
@@ -210,7 +216,11 @@ def class_metrics(table: str, probabilities: Floats, codes: NDArray[np.int64]) -
 def vote_metrics(
     scheme: HeadScheme, answer: Answer, targets: Targets, train: Targets, scale: float
 ) -> dict[str, float]:
-    """Root mean square error of the fractions by question, beside that of always saying the train mean."""
+    """Root mean square error of the fractions by question, beside that of always saying the train mean, and coverage.
+
+    `coverage` is the share of the fractions within one sigma, 0.683 for an honest Gaussian, `coverage_95` that in the
+    interval which should have 95 %; `coverage.uncalibrated` is with the network's own sigmas.
+    """
     assert answer.value is not None and answer.sigma is not None
     metrics: dict[str, float] = {}
     errors, of_means, within = [], [], []
@@ -220,25 +230,35 @@ def vote_metrics(
             continue
         errors.append(_rms(truth - value))
         of_means.append(_rms(truth - np.nanmean(train[question], axis=0)))
-        within.append(coverage(truth, value, scale * sigma))
+        within.append(
+            {
+                "coverage": coverage(truth, value, scale * sigma),
+                "coverage_95": coverage(truth, value, scale * sigma, SIGMAS_OF_95),
+                "coverage.uncalibrated": coverage(truth, value, sigma),
+            }
+        )
         metrics[f"{scheme.table}.{question}.rmse"] = errors[-1]
         metrics[f"{scheme.table}.{question}.rmse_of_mean"] = of_means[-1]
     if errors:
         metrics[f"{scheme.table}.rmse"] = float(np.mean(errors))
         metrics[f"{scheme.table}.rmse_of_mean"] = float(np.mean(of_means))
-        metrics[f"{scheme.table}.coverage"] = float(np.mean(within))
+        metrics |= {f"{scheme.table}.{name}": float(np.mean([each[name] for each in within])) for name in within[0]}
     return metrics
 
 
 def parameter_metrics(
     scheme: HeadScheme, answer: Answer, targets: Targets, train: Targets, scales: Mapping[str, float]
 ) -> dict[str, float]:
-    """Bias, scatter and error of each parameter in its units, the error of saying the train mean, and the coverage."""
+    """Bias, scatter and error of each parameter in its units, the error of saying the train mean, and the coverage.
+
+    For the three of coverage see `vote_metrics`.
+    """
     assert answer.value is not None and answer.sigma is not None
     metrics = {}
     for place, name in enumerate(scheme.names):
         truth, value = targets["value"][:, place], answer.value[""][:, place]
-        sigma = answer.sigma[""][:, place] * scales[name]
+        raw = answer.sigma[""][:, place]
+        sigma = raw * scales[name]
         residual = (value - truth)[np.isfinite(truth)]
         if not len(residual):
             continue
@@ -248,6 +268,8 @@ def parameter_metrics(
         metrics[f"{prefix}.rmse"] = _rms(residual)
         metrics[f"{prefix}.rmse_of_mean"] = _rms(truth - np.nanmean(train["value"][:, place]))
         metrics[f"{prefix}.coverage"] = coverage(truth, value, sigma)
+        metrics[f"{prefix}.coverage_95"] = coverage(truth, value, sigma, SIGMAS_OF_95)
+        metrics[f"{prefix}.coverage.uncalibrated"] = coverage(truth, value, raw)
     return metrics
 
 

@@ -7,7 +7,7 @@ import importlib
 
 from tests.evidence.workbench import Workbench
 
-PARTS: tuple[str, ...] = ()
+PARTS: tuple[str, ...] = ("adaptive_shares",)
 """Modules of this folder with `run(bench: Workbench) -> None`, in the order in which they are measured."""
 
 
