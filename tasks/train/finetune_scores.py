@@ -85,10 +85,16 @@ class Scorer:
             parts.append(network.features(self.inputs.to_network(images, self.units)))
         return torch.cat(parts)
 
-    def answer(self, network: MultiTaskNetwork, table: LabelledStamps, positions: NDArray[np.int64]) -> Answer:
-        """What the table's head says about the table's stamps at `positions`."""
+    def answer(
+        self,
+        network: MultiTaskNetwork,
+        table: LabelledStamps,
+        positions: NDArray[np.int64],
+        pooled: Tensor | None = None,
+    ) -> Answer:
+        """What the table's head says about the table's stamps at `positions`; `pooled` are their features, if known."""
         head = network.heads[table.scheme.table]
-        pooled = self.features(network, table.rows[positions])
+        pooled = self.features(network, table.rows[positions]) if pooled is None else pooled
         if isinstance(head, ClassificationHead):
             return Answer(logits=head(pooled).float().cpu().numpy())
         if isinstance(head, VotesHead):
@@ -146,11 +152,15 @@ def validation_scores(
     image's absolute error that is gone. Reconstruction: the same against filling holes with the mean colour.
     """
     scores: dict[str, list[float]] = {}
-    for table, positions in tables:
-        if len(positions):
-            answer = scorer.answer(network, table, positions)
-            targets = {name: values[positions] for name, values in table.targets.items()}
-            scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
+    asked = [(table, positions) for table, positions in tables if len(positions)]
+    if asked:  # tables of a source share most of their stamps, and each is encoded once
+        rows = np.unique(np.concatenate([table.rows[positions] for table, positions in asked]))
+        features = scorer.features(network, rows)
+    for table, positions in asked:
+        pooled = features[torch.from_numpy(np.searchsorted(rows, table.rows[positions]))]
+        answer = scorer.answer(network, table, positions, pooled)
+        targets = {name: values[positions] for name, values in table.targets.items()}
+        scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
     result = {task: float(np.mean(values)) for task, values in scores.items()}
     if len(image_rows):
         degraded, restored, original = scorer.restored(network, image_rows)
