@@ -177,6 +177,7 @@ def augmented_input(
     augmentation: Augmentation,
     generator: torch.Generator,
     observation: Reobservation | None = None,
+    geometry: Geometry | None = None,
 ) -> Tensor:
     """A new look at each stamp, as the network sees it: `InputSpec.to_network` with the changes in their places.
 
@@ -186,6 +187,8 @@ def augmented_input(
         (N, C, H, W) as the stamp store has them: nanomaggies, or RGB as uint8 or 0..1. On the generator's device.
     observation
         Of these stamps; without it dust, seeing and noise stay as they are. Only of nanomaggies.
+    geometry
+        Where each stamp is looked at; by default drawn first of all.
 
     Returns
     -------
@@ -198,7 +201,7 @@ def augmented_input(
         )
     stamps = stamps.float() / 255 if stamps.dtype == torch.uint8 else stamps.float()
     with torch.autocast(stamps.device.type, enabled=False):  # whatever the network runs in
-        geometry = random_geometry(len(stamps), augmentation, generator)
+        geometry = geometry or random_geometry(len(stamps), augmentation, generator)
         views = transform(stamps, geometry, inputs.crop)
         if observation is not None:
             chances = Chances(augmentation.reddening, augmentation.seeing, augmentation.depth)

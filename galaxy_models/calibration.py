@@ -12,6 +12,9 @@ SMALLEST_SAMPLE = 20
 ONE_SIGMA = 0.6826894921370859
 """Probability of a Gaussian within one sigma of its mean."""
 
+SIGMAS_OF_95 = 1.959963984540054
+"""Sigmas to either side of its mean within which a Gaussian has 95 % of its probability."""
+
 
 def temperature(logits: np.ndarray, codes: np.ndarray) -> float:
     """The divisor of the logits that makes the classes' probabilities most likely (Guo et al. 2017).
@@ -49,6 +52,12 @@ def temperature(logits: np.ndarray, codes: np.ndarray) -> float:
     return float(np.exp((low + high) / 2))
 
 
+def pulls(truth: np.ndarray, predicted: np.ndarray, sigma: np.ndarray) -> np.ndarray:
+    """|truth - predicted| / sigma of all elements in which it is a number, (n,)."""
+    pull = np.abs(np.asarray(truth) - np.asarray(predicted)) / np.asarray(sigma)
+    return np.asarray(pull[np.isfinite(pull)])
+
+
 def sigma_scale(truth: np.ndarray, predicted: np.ndarray, sigma: np.ndarray) -> float:
     """The factor on `sigma` with which 68.3 % of the truths lie within one sigma.
 
@@ -62,18 +71,22 @@ def sigma_scale(truth: np.ndarray, predicted: np.ndarray, sigma: np.ndarray) -> 
     float
         In 0.1..10; one if fewer than 20 rows can be used.
     """
-    pull = np.abs(np.asarray(truth) - np.asarray(predicted)) / np.asarray(sigma)
-    pull = pull[np.isfinite(pull)]
+    pull = pulls(truth, predicted, sigma)
     if len(pull) < SMALLEST_SAMPLE:
         return 1.0
     return float(np.clip(np.quantile(pull, ONE_SIGMA), 0.1, 10.0))
 
 
-def coverage(truth: np.ndarray, predicted: np.ndarray, sigma: np.ndarray) -> float:
-    """Share of the truths within one sigma; NaN if no row can be used. An honest Gaussian has 0.683."""
-    pull = np.abs(np.asarray(truth) - np.asarray(predicted)) / np.asarray(sigma)
-    pull = pull[np.isfinite(pull)]
-    return float((pull <= 1).mean()) if len(pull) else float("nan")
+def coverage(truth: np.ndarray, predicted: np.ndarray, sigma: np.ndarray, sigmas: float = 1.0) -> float:
+    """Share of the truths within so many sigmas; NaN if no row can be used. An honest Gaussian has 0.683 within one."""
+    pull = pulls(truth, predicted, sigma)
+    return float((pull <= sigmas).mean()) if len(pull) else float("nan")
+
+
+def coverage_curve(pull: np.ndarray, levels: np.ndarray) -> np.ndarray:
+    """Share of (n,) pulls within the central interval that a Gaussian gives each of (k,) probabilities; (k,)."""
+    limits = torch.erfinv(torch.from_numpy(np.asarray(levels, dtype=np.float64))).numpy() * 2**0.5
+    return np.asarray((np.asarray(pull)[None, :] <= limits[:, None]).mean(axis=1))
 
 
 def reliability(probabilities: np.ndarray, codes: np.ndarray, bins: int = 10) -> dict[str, np.ndarray]:

@@ -35,9 +35,11 @@ class ModelCard:
     labels
         Label scheme: for each head its table, classes, questions or parameters.
     calibration
-        Temperatures, sigma scales and their like, by head.
+        Temperatures, sigma scales and their like, by head, from validation stamps.
     metrics
-        Figures on the test split; each name carries its source.
+        Figures on the test split; each name carries its source. How honest a model is say `calibration_error` of
+        classes, `coverage` (one sigma) and `coverage_95` of fractions and parameters; `.uncalibrated` is the same
+        without the numbers above.
     """
 
     name: str

@@ -20,7 +20,7 @@ SURVEYS_OWN = ("tractor_",)
 NOT_KEPT = ("version",)
 """Columns that tell a changed image, by which a newer catalogue is compared; a file's time is no content."""
 
-LABELS = ("label.", "votes.", "value.", "grade.", "mask.")
+LABELS = ("label.", "votes.", "voters.", "value.", "grade.", "mask.")
 
 
 def rows_of_source(rows: pd.DataFrame, source: str, columns: Mapping[str, str]) -> pd.DataFrame:

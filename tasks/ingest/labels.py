@@ -1,7 +1,7 @@
 """Labels: from the tables that people made to columns of the catalogue, and from those to arrays.
 
-Columns are named `label.<table>`, `votes.<table>.<question>.<answer>`, `value.<table>.<parameter>`,
-`grade.<table>` and `mask.<table>`; what a row has no label for is None or NaN.
+Columns are named `label.<table>`, `votes.<table>.<question>.<answer>`, `voters.<table>.<question>`,
+`value.<table>.<parameter>`, `grade.<table>` and `mask.<table>`; what a row has no label for is None or NaN.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from galaxy_models.ellipticity import axis_ratio
 from infra.errors import GalaxyError
-from tasks.ingest.survey import LabelTable
+from tasks.ingest.survey import ELLIPTICITY, LabelTable
 
 WHOLE_NUMBER = re.compile(r"(-?\d+)\.0+")
 """A whole number as pandas writes it where cells of the column are empty."""
@@ -38,9 +39,15 @@ def vote_fractions(catalog: pd.DataFrame, table: LabelTable) -> dict[str, np.nda
     }
 
 
+def voters(catalog: pd.DataFrame, table: LabelTable) -> dict[str, np.ndarray]:
+    """Question to (N,) float32 number of its votes, NaN where missing; without the questions that tell none."""
+    told = table.questions if table.counts else table.voters
+    return {question: _floats(catalog, [f"voters.{table.name}.{question}"])[:, 0] for question in told}
+
+
 def parameter_values(catalog: pd.DataFrame, table: LabelTable) -> np.ndarray:
-    """(N, P) float32 in the order of `table.values`; NaN where missing."""
-    return _floats(catalog, [f"value.{table.name}.{parameter}" for parameter in table.values])
+    """(N, P) float32 in the order of `table.parameters`; NaN where missing."""
+    return _floats(catalog, [f"value.{table.name}.{parameter}" for parameter in table.parameters])
 
 
 def grades(catalog: pd.DataFrame, table: LabelTable) -> np.ndarray:
@@ -99,7 +106,8 @@ def wanted_columns(table: LabelTable) -> list[str]:
     """Columns that a label table must have, besides the key."""
     single = [table.column] if isinstance(table.column, str) else list(table.column or [])
     votes = [column for answers in table.questions.values() for column in answers.values()]
-    return list(dict.fromkeys([*single, *votes, *table.parents.values(), *table.values.values()]))
+    voted = [*table.parents.values(), *table.voters.values()]
+    return list(dict.fromkeys([*single, *votes, *voted, *table.values.values(), *(table.ellipticity or ())]))
 
 
 def label_columns(table: LabelTable, frame: pd.DataFrame, origin: str) -> tuple[pd.DataFrame, pd.Series]:
@@ -137,9 +145,7 @@ def label_columns(table: LabelTable, frame: pd.DataFrame, origin: str) -> tuple[
     elif table.kind == "votes":
         columns = _votes(table, frame)
     elif table.kind == "values":
-        for parameter, column in table.values.items():
-            numbers = _numbers(frame[column])
-            columns[f"value.{table.name}.{parameter}"] = numbers.mask(numbers.isin(table.missing)).astype(np.float32)
+        columns = _values(table, frame)
     elif table.kind == "grade":
         columns[f"grade.{table.name}"] = _numbers(frame[str(table.column)]).astype(np.float32)
     else:
@@ -148,9 +154,14 @@ def label_columns(table: LabelTable, frame: pd.DataFrame, origin: str) -> tuple[
 
 
 def _votes(table: LabelTable, frame: pd.DataFrame) -> dict[str, Any]:
-    """Fractions of each question's own answers, divided by the share that reached the question."""
-    columns = {}
+    """Fractions of each question's own answers, divided by the share that reached the question, and who voted."""
+    columns: dict[str, Any] = {}
     for question, answers in table.questions.items():
+        if table.counts:
+            columns |= _counted(table, question, frame)
+            continue
+        if question in table.voters:
+            columns[f"voters.{table.name}.{question}"] = _numbers(frame[table.voters[question]]).astype(np.float32)
         reached: pd.Series | float = _numbers(frame[table.parents[question]]) if question in table.parents else 1.0
         for answer, column in answers.items():
             fraction = _numbers(frame[column])
@@ -159,6 +170,31 @@ def _votes(table: LabelTable, frame: pd.DataFrame) -> dict[str, Any]:
                 fraction = (fraction / reached.where(enough)).clip(0, 1)
             columns[f"votes.{table.name}.{question}.{answer}"] = fraction.astype(np.float32)
     return columns
+
+
+def _counted(table: LabelTable, question: str, frame: pd.DataFrame) -> dict[str, Any]:
+    """One question's counts as fractions of their sum; a question that nobody answered has none."""
+    answers = table.questions[question]
+    counts = pd.DataFrame({answer: _numbers(frame[column]) for answer, column in answers.items()})
+    counts = counts.where(counts.ge(0).all(axis=1))
+    total = counts.sum(axis=1, skipna=False)
+    fractions = counts.div(total.where(total > 0), axis=0).astype(np.float32)
+    named = {f"votes.{table.name}.{question}.{answer}": fractions[answer] for answer in answers}
+    return {**named, f"voters.{table.name}.{question}": total.astype(np.float32)}
+
+
+def _values(table: LabelTable, frame: pd.DataFrame) -> dict[str, Any]:
+    numbers = {parameter: _numbers(frame[column]) for parameter, column in table.values.items()}
+    columns = {parameter: column.mask(column.isin(table.missing)) for parameter, column in numbers.items()}
+    if table.ellipticity:
+        # a point source has neither radius nor shape, and zeros in both
+        extended = pd.DataFrame(columns).notna().any(axis=1)
+        e1, e2 = (_numbers(frame[name]).where(extended) for name in table.ellipticity)
+        ratio = pd.Series(axis_ratio(e1, e2), index=frame.index)
+        known = ratio.notna()
+        shape = (ratio, e1.where(known), e2.where(known))
+        columns |= dict(zip(ELLIPTICITY, shape, strict=True))
+    return {f"value.{table.name}.{parameter}": column.astype(np.float32) for parameter, column in columns.items()}
 
 
 def _numbers(column: pd.Series) -> pd.Series:

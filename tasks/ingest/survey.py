@@ -26,6 +26,9 @@ from tasks.ingest.source_kinds import (
 FLUX_BANDS = ("g", "r", "i", "z")
 """Bands that the models' input stretch knows, blue to red."""
 
+ELLIPTICITY = ("axis_ratio", "e1", "e2")
+"""Parameters that a label table's `ellipticity` gives; see `galaxy_models/ellipticity.py`."""
+
 TEACHES: Mapping[str, tuple[str, ...]] = {
     "classes": ("classification", "align", "neighbours"),
     "votes": ("votes",),
@@ -40,8 +43,8 @@ class LabelTable(Definition):
     """One kind of label of one source, and what it teaches.
 
     `classes` gives the column `label.<name>` (class name), `votes` gives `votes.<name>.<question>.<answer>`
-    (fraction of the question's own answers), `values` gives `value.<name>.<key>`, `grade` gives `grade.<name>`,
-    `truth_mask` gives `mask.<name>`.
+    (fraction of the question's own answers) and, where it is known, `voters.<name>.<question>` (how many answered),
+    `values` gives `value.<name>.<key>`, `grade` gives `grade.<name>`, `truth_mask` gives `mask.<name>`.
     """
 
     name: Name
@@ -66,7 +69,21 @@ class LabelTable(Definition):
     minimum_parent: float = Field(
         0.0, ge=0, le=1, description="For `votes`: a question that fewer than this share reached counts as missing."
     )
+    counts: bool = Field(
+        False,
+        description="For `votes`: columns hold numbers of votes, or sums of weighted votes, and not fractions.",
+    )
+    voters: dict[Name, str] = Field(
+        default_factory=dict,
+        description="For `votes`, where columns hold fractions: question to the column of the number of its votes, or "
+        "of their summed weight. Other questions count as answered by `supposed_votes` people of the profile.",
+    )
     values: dict[Name, str] = Field(default_factory=dict, description="For `values`: parameter name to column.")
+    ellipticity: tuple[str, str] | None = Field(
+        None,
+        description="For `values`: columns of Tractor's ellipticity components e1 and e2, which give the parameters "
+        "axis_ratio, e1 and e2; they turn with the stamp, and are missing where all other `values` are.",
+    )
     missing: list[float] = Field(default_factory=list, description="For `values`: numbers that mean undetermined.")
     positive_from: float | None = Field(None, description="For `grade`: a lens at or above this.")
     negative_to: float | None = Field(None, description="For `grade`: not a lens at or below this.")
@@ -101,12 +118,26 @@ class LabelTable(Definition):
             )
         if isinstance(self.column, list) and self.kind != "classes":
             raise ValueError(f"label table {self.name!r} of kind {self.kind!r} takes one `column`, not {self.column}")
-        unknown = sorted(set(self.parents) - set(self.questions))
-        if unknown:
+        for key in ("parents", "voters"):
+            unknown = sorted(set(getattr(self, key)) - set(self.questions))
+            if unknown:
+                raise ValueError(
+                    f"label table {self.name!r}: `{key}` names questions {unknown}; there is {[*self.questions]}"
+                )
+        if self.counts and (self.parents or self.voters):
             raise ValueError(
-                f"label table {self.name!r}: `parents` names questions {unknown}; there is {[*self.questions]}"
+                f"label table {self.name!r}: `counts` say of themselves how many answered a question; leave out "
+                "`parents` and `voters`, which belong to fractions"
             )
+        twice = sorted(set(self.values) & set(ELLIPTICITY)) if self.ellipticity else []
+        if twice:
+            raise ValueError(f"label table {self.name!r}: `ellipticity` gives {twice}, which `values` names as well")
         return self
+
+    @property
+    def parameters(self) -> list[str]:
+        """For `values`: names of the parameters, in the order of the arrays."""
+        return [*self.values, *(ELLIPTICITY if self.ellipticity else ())]
 
     @property
     def class_columns(self) -> list[str]:

@@ -78,24 +78,8 @@ def finetune(context: StageContext) -> dict[str, Any]:
     units = prepared.dataset.units
     pairs = degraded_pairs(inputs, units, prepared.dataset.bands, prepared.table)
     scorer = Scorer(inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
-    network = _network(cast(GalaxyLVM, lvm), tables, settings.seed)
-    groups = label_groups(tables, settings.supposed_votes, settings.class_balance)
-    drawer = BatchDrawer(groups, images["train"], copy, settings.batch_size, settings.seed)
-    shares = _shares(drawer.tasks, settings)
-    watched = [(table, evenly(table.positions("validation"), settings.validation_stamps)) for table in tables]
-    watched_images = evenly(images["validation"], settings.validation_stamps)
-    objective = MultiTaskObjective(
-        network,
-        drawer,
-        pairs,
-        shares,
-        inputs,
-        units,
-        _augmentation(settings),
-        _loss_weights(settings),
-        settings.evaluate_steps,
-        lambda trained: validation_scores(scorer, trained, watched, watched_images),
-    )
+    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed)
+    objective = make_objective(network, tables, images, scorer, settings)
     history = fit(
         objective,
         objective.batches_from,
@@ -106,7 +90,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     network.eval()
     with torch.inference_mode():
         network.calibration = _calibration(scorer, network, tables)
-        report = Report(context.folder / "figures", scorer, network, tables, drawer.tasks)
+        report = Report(context.folder / "figures", scorer, network, tables, objective.drawer.tasks)
         report.heads()
         report.images(prepared.table, images["test"], first.scheme.source, pairs.space)
         report.curves(history)
@@ -122,7 +106,7 @@ def _inputs(context: StageContext, prepared: PreparedDataset, base: ModelCard) -
     return input_spec(context.survey, prepared.table, prepared.rows("train"), crop, binning, resize)
 
 
-def _network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> MultiTaskNetwork:
+def new_network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> MultiTaskNetwork:
     """The pre-trained network with new heads, whose weights depend on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, -1))
@@ -132,6 +116,43 @@ def _network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> Mul
         if isinstance(head, ParameterHead):
             head.standardise(torch.from_numpy(table.targets["value"][table.positions("train")]))
     return network
+
+
+def make_objective(
+    network: MultiTaskNetwork,
+    tables: Sequence[LabelledStamps],
+    images: Mapping[str, Rows],
+    scorer: Scorer,
+    settings: FinetuneSettings,
+) -> MultiTaskObjective:
+    """What `fit` trains: the batches of the tables and images, and the validation that moves the tasks' shares.
+
+    Parameters
+    ----------
+    images
+        Stamps of restoration and reconstruction, of the splits `train` and `validation`.
+
+    Raises
+    ------
+    GalaxyError
+        If the settings' shares do not fit the tasks.
+    """
+    groups = label_groups(tables, settings.supposed_votes, settings.class_balance)
+    drawer = BatchDrawer(groups, images["train"], scorer.copy, settings.batch_size, settings.seed)
+    watched = [(table, evenly(table.positions("validation"), settings.validation_stamps)) for table in tables]
+    watched_images = evenly(images["validation"], settings.validation_stamps)
+    return MultiTaskObjective(
+        network,
+        drawer,
+        scorer.pairs,
+        _shares(drawer.tasks, settings),
+        scorer.inputs,
+        scorer.units,
+        _augmentation(settings),
+        _loss_weights(settings),
+        settings.evaluate_steps,
+        lambda trained: validation_scores(scorer, trained, watched, watched_images),
+    )
 
 
 def _image_rows(prepared: PreparedDataset, settings: FinetuneSettings) -> dict[str, Rows]:

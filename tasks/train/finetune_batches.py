@@ -50,7 +50,8 @@ def label_groups(tables: Sequence[LabelledStamps], supposed_votes: float, balanc
     Parameters
     ----------
     supposed_votes
-        Volunteers that a fraction without counts stands for; fewer where only a part of them came to the question.
+        Volunteers that a fraction stands for whose number is not told; fewer where only a part of them came to the
+        question.
     balance
         0 draws classes as they are, 1 draws all classes equally often.
     """
@@ -140,9 +141,13 @@ def _class_weights(codes: NDArray[np.int64], classes: int, balance: float) -> ND
 
 
 def _votes(table: LabelledStamps, fractions: dict[str, Tensor], supposed: float) -> dict[str, Tensor]:
-    """Supposed votes of each question, under the name `<question>.votes`."""
+    """Votes of each question, told or supposed, under the name `<question>.votes`."""
     named = {
         question: {answer: fractions[question][:, place] for place, answer in enumerate(answers)}
         for question, answers in table.scheme.questions
     }
-    return {f"{question}.votes": supposed * share for question, share in reach(named, table.tree).items()}
+    votes = {}
+    for question, share in reach(named, table.tree).items():
+        told = fractions.get(f"{question}.voters", torch.full_like(share, torch.nan))
+        votes[f"{question}.votes"] = torch.where(torch.isfinite(told), told, supposed * share)
+    return votes

@@ -1,4 +1,4 @@
-"""Pictures of fine-tuning: shares over time, restored and rebuilt stamps, reliability, parameters against truth."""
+"""Pictures of fine-tuning: shares over time, restored and rebuilt stamps, calibration, parameters against truth."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.calibration import reliability
+from galaxy_models.calibration import coverage_curve, reliability
 from galaxy_models.masking import show_hidden
 from galaxy_models.training import History
 from tasks.figures import DOTS_PER_INCH, save_curves, save_grid
@@ -31,6 +31,11 @@ def save_validation(path: Path, history: History, tasks: Sequence[str]) -> Path:
     return save_curves(path, _over_time(history, "validation", tasks), "step", "score", "Validation scores")
 
 
+def save_deficits(path: Path, history: History, tasks: Sequence[str]) -> Path:
+    """How far each task is below its reference, over time: what the shares are made of."""
+    return save_curves(path, _over_time(history, "deficit", tasks), "step", "deficit", "Deficits of the tasks")
+
+
 def save_restored(path: Path, degraded: Tensor, restored: Tensor, original: Tensor, title: str) -> Path:
     """Blurred and noisy, restored, original."""
     rows = [list(images[:SHOWN].clamp(0, 1).numpy()) for images in (degraded, restored, original)]
@@ -44,22 +49,56 @@ def save_rebuilt(path: Path, original: Tensor, filled: Tensor, hidden: Tensor, t
     return save_grid(path, rows, ["masked", "rebuilt", "original"], title=title)
 
 
-def save_reliability(path: Path, tables: Mapping[str, tuple[Arrays, NDArray[np.int64]]]) -> Path:
-    """Accuracy against said confidence for each table's (probabilities, codes); on the diagonal a model is honest."""
+def save_reliability(
+    path: Path, tables: Mapping[str, tuple[Arrays, NDArray[np.int64]]], uncalibrated: Mapping[str, Arrays]
+) -> Path:
+    """Accuracy against said confidence for each table's (probabilities, codes); on the diagonal a model is honest.
+
+    Dashed: the same for the `uncalibrated` probabilities of some tables.
+    """
     figure = Figure(figsize=(4.6, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
     axes = figure.subplots()
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     for index, (name, (probabilities, codes)) in enumerate(tables.items()):
-        curve = reliability(probabilities, codes, bins=8)
-        filled = curve["count"] > 0
-        x, y, count = (curve[key][filled] for key in ("confidence", "accuracy", "count"))
+        x, y, count = _reliability(probabilities, codes)
         error = np.sqrt(np.clip(y * (1 - y), 0.02, None) / count)
         colour = f"C{index % 10}"
         axes.errorbar(x, y, error, color=colour, linewidth=1.2, capsize=2, label=f"{name} ({int(count.sum())})")
         axes.scatter(x, y, s=6 + 60 * count / count.max(), color=colour, linewidths=0)
+        if name in uncalibrated:
+            x, y, _ = _reliability(uncalibrated[name], codes)
+            axes.plot(x, y, color=colour, linewidth=0.8, linestyle="--")
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
-    axes.set_title("Reliability on test stamps", fontsize=9)
+    axes.set_title("Reliability on test stamps; dashed: before calibration", fontsize=9)
     axes.legend(fontsize=7, loc="upper left")
+    return _save(figure, path)
+
+
+def save_coverage(path: Path, pulls: Mapping[str, Arrays], uncalibrated: Mapping[str, Arrays], title: str) -> Path:
+    """Share of the truths within an interval against the probability it should have; on the diagonal sigmas are honest.
+
+    Parameters
+    ----------
+    pulls, uncalibrated
+        Question or parameter to (n,) distances of truth and prediction in sigmas, after and before calibration.
+    """
+    levels = np.linspace(0.02, 0.98, 49)
+    figure = Figure(figsize=(4.6, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
+    axes = figure.subplots()
+    axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
+    for index, (name, values) in enumerate(pulls.items()):
+        if len(values):
+            label = f"{name.replace('_', ' ')} ({len(values)})"
+            axes.plot(levels, coverage_curve(values, levels), color=f"C{index % 10}", linewidth=0.8, label=label)
+    for name, kind, style in (("all, calibrated", pulls, "-"), ("all, before", uncalibrated, "--")):
+        together = np.concatenate(list(kind.values()))
+        if len(together):
+            axes.plot(
+                levels, coverage_curve(together, levels), color="black", linewidth=1.6, linestyle=style, label=name
+            )
+    axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval", ylabel="share of truths within")
+    axes.set_title(title, fontsize=9)
+    axes.legend(fontsize=5.5, loc="upper left", ncols=2 if len(pulls) > 8 else 1)
     return _save(figure, path)
 
 
@@ -85,6 +124,13 @@ def save_parameters(path: Path, names: Sequence[str], truth: Arrays, value: Arra
     figure.supylabel("predicted", fontsize=8)
     figure.suptitle(title, fontsize=9)
     return _save(figure, path)
+
+
+def _reliability(probabilities: Arrays, codes: NDArray[np.int64]) -> tuple[Arrays, Arrays, Arrays]:
+    """Confidence, accuracy and count of the bins that are not empty."""
+    curve = reliability(probabilities, codes, bins=8)
+    filled = curve["count"] > 0
+    return curve["confidence"][filled], curve["accuracy"][filled], curve["count"][filled]
 
 
 def _spread_steps(truth: Arrays) -> Arrays:

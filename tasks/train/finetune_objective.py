@@ -9,7 +9,8 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from galaxy_models.augment import Augmentation, augmented_input
+from galaxy_models.augment import Augmentation, augmented_input, random_geometry
+from galaxy_models.ellipticity import turned
 from galaxy_models.heads import ClassificationHead, ParameterHead, VotesHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.masking import masked_l1, random_masks
@@ -130,12 +131,13 @@ class MultiTaskObjective(Objective):
             scores = dict(self.validate(self.network))
         self.network.train()
         shares = self.shares.update(scores)
-        named = {f"validation.{task}": score for task, score in scores.items()}
-        return named | {f"share.{task}": share for task, share in shares.items()}
+        kinds = {"validation": scores, "deficit": self.shares.deficits(scores), "share": shares}
+        return {f"{kind}.{task}": value for kind, values in kinds.items() for task, value in values.items()}
 
     def _labelled(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         augmentation = unmeasured(self.augmentation) if batch["task"] == "parameters" else self.augmentation
-        rgb = augmented_input(batch["images"], self.units, self.inputs, augmentation, generator)
+        geometry = random_geometry(len(batch["images"]), augmentation, generator)
+        rgb = augmented_input(batch["images"], self.units, self.inputs, augmentation, generator, geometry=geometry)
         pooled = self.network.features(rgb)
         losses = []
         for table, targets in batch["targets"].items():
@@ -147,7 +149,10 @@ class MultiTaskObjective(Objective):
                 loss = self.weights.votes * head.loss(pooled, targets, votes)
             else:
                 assert isinstance(head, ParameterHead)
-                loss = head.loss(pooled, targets["value"])
+                # fluxes lie in the store as in FITS images, south first; pictures north first
+                south_first = self.units == "nanomaggy"
+                values = turned(targets["value"], head.parameters_named, geometry.angle, south_first)
+                loss = head.loss(pooled, values)
             losses.append(loss)
         return torch.stack(losses).sum()
 
@@ -170,7 +175,7 @@ class MultiTaskObjective(Objective):
 
 
 def unmeasured(augmentation: Augmentation) -> Augmentation:
-    """The part of an augmentation that leaves every parameter as it was measured.
+    """The part of an augmentation that leaves every parameter as it was measured, but for those that turn with it.
 
     A resized stamp has another radius, a brighter one another magnitude, and a mirrored spiral turns the other way.
     """

@@ -11,11 +11,14 @@ import pandas as pd
 import torch
 from numpy.typing import NDArray
 
+from galaxy_models.calibration import expected_calibration_error, pulls
 from galaxy_models.metrics import confusion_matrix
 from galaxy_models.multitask import MultiTaskNetwork
 from galaxy_models.training import History
 from tasks.figures import save_confusion
 from tasks.train.finetune_figures import (
+    save_coverage,
+    save_deficits,
     save_parameters,
     save_rebuilt,
     save_reliability,
@@ -69,6 +72,7 @@ class Report:
         self.figures: list[Path] = []
         self.space = ""
         self.answers: dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
+        self._uncalibrated: dict[str, NDArray[np.floating[Any]]] = {}
 
     def heads(self) -> None:
         """Every label table's head on the table's test stamps."""
@@ -81,19 +85,26 @@ class Report:
             answer = self.scorer.answer(self.network, table, test)
             calibration = self.network.calibration[table.scheme.table]
             if answer.logits is not None:
-                logits = torch.from_numpy(answer.logits) / calibration["temperature"]
-                probabilities = torch.softmax(logits, dim=1).numpy()
-                codes = targets["code"].astype(np.int64)
-                self._add(class_metrics(table.scheme.table, probabilities, codes))
+                name, codes = table.scheme.table, targets["code"].astype(np.int64)
+                logits = torch.from_numpy(answer.logits)
+                raw = torch.softmax(logits, dim=1).numpy()
+                probabilities = torch.softmax(logits / calibration["temperature"], dim=1).numpy()
+                self._add(class_metrics(name, probabilities, codes))
+                self._add({f"{name}.calibration_error.uncalibrated": expected_calibration_error(raw, codes)})
                 self._confusion(table, probabilities, codes)
-                self.answers[table.scheme.table] = (probabilities, codes)
-            elif table.scheme.kind == "votes":
-                self._add(vote_metrics(table.scheme, answer, targets, taught, calibration["sigma_scale"]))
+                self.answers[name], self._uncalibrated[name] = (probabilities, codes), raw
+                continue
+            scales = calibration["sigma_scale"]
+            if table.scheme.kind == "votes":
+                self._add(vote_metrics(table.scheme, answer, targets, taught, scales))
+                self._coverage(table, answer, targets, dict.fromkeys(table.scheme.names, scales))
             else:
-                self._add(parameter_metrics(table.scheme, answer, targets, taught, calibration["sigma_scale"]))
-                self._scatter(table, answer, targets, calibration["sigma_scale"])
+                self._add(parameter_metrics(table.scheme, answer, targets, taught, scales))
+                self._scatter(table, answer, targets, scales)
+                self._coverage(table, answer, targets, scales)
         if self.answers:
-            self.figures.append(save_reliability(self.folder / "reliability.png", self.answers))
+            path = self.folder / "reliability.png"
+            self.figures.append(save_reliability(path, self.answers, self._uncalibrated))
 
     def images(self, catalogue: pd.DataFrame, rows: NDArray[np.int64], first: str, space: str) -> None:
         """Restoration and reconstruction, source by source; those of the source `first` go by the short name too."""
@@ -116,10 +127,11 @@ class Report:
             self.figures.append(save_rebuilt(name, whole, filled, hidden, f"Reconstruction, {source}"))
 
     def curves(self, history: History) -> None:
-        """Shares and validation scores over time, if there was a validation."""
+        """Shares, validation scores and deficits over time, if there was a validation."""
         if any(f"share.{task}" in point for point in history for task in self.tasks):
             self.figures.append(save_shares(self.folder / "shares.png", history, self.tasks))
             self.figures.append(save_validation(self.folder / "validation.png", history, self.tasks))
+            self.figures.append(save_deficits(self.folder / "deficits.png", history, self.tasks))
 
     def _confusion(
         self, table: LabelledStamps, probabilities: NDArray[np.floating[Any]], codes: NDArray[np.int64]
@@ -137,6 +149,19 @@ class Report:
         path = self.folder / f"parameters_{table.scheme.table}.png"
         title = f"{table.scheme.table}: test stamps"
         self.figures.append(save_parameters(path, names, targets["value"], answer.value[""], sigma, title))
+
+    def _coverage(self, table: LabelledStamps, answer: Answer, targets: Targets, scales: dict[str, float]) -> None:
+        assert answer.value is not None and answer.sigma is not None
+        raw = {}
+        for place, name in enumerate(table.scheme.names):
+            if table.scheme.kind == "votes":
+                raw[name] = pulls(targets[name], answer.value[name], answer.sigma[name])
+            else:
+                raw[name] = pulls(targets["value"][:, place], answer.value[""][:, place], answer.sigma[""][:, place])
+        calibrated = {name: values / scales[name] for name, values in raw.items()}
+        path = self.folder / f"coverage_{table.scheme.table}.png"
+        title = f"{table.scheme.table}: coverage on test stamps"
+        self.figures.append(save_coverage(path, calibrated, raw, title))
 
     def _add(self, metrics: dict[str, float]) -> None:
         self.metrics |= {name: float(value) for name, value in metrics.items() if np.isfinite(value)}

@@ -11,7 +11,13 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.calibration import coverage, expected_calibration_error, sigma_scale, temperature
+from galaxy_models.calibration import (
+    SIGMAS_OF_95,
+    coverage,
+    expected_calibration_error,
+    sigma_scale,
+    temperature,
+)
 from galaxy_models.heads import ClassificationHead, ParameterHead, VotesHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.masking import fill_hidden, masked_errors, random_masks
@@ -79,10 +85,16 @@ class Scorer:
             parts.append(network.features(self.inputs.to_network(images, self.units)))
         return torch.cat(parts)
 
-    def answer(self, network: MultiTaskNetwork, table: LabelledStamps, positions: NDArray[np.int64]) -> Answer:
-        """What the table's head says about the table's stamps at `positions`."""
+    def answer(
+        self,
+        network: MultiTaskNetwork,
+        table: LabelledStamps,
+        positions: NDArray[np.int64],
+        pooled: Tensor | None = None,
+    ) -> Answer:
+        """What the table's head says about the table's stamps at `positions`; `pooled` are their features, if known."""
         head = network.heads[table.scheme.table]
-        pooled = self.features(network, table.rows[positions])
+        pooled = self.features(network, table.rows[positions]) if pooled is None else pooled
         if isinstance(head, ClassificationHead):
             return Answer(logits=head(pooled).float().cpu().numpy())
         if isinstance(head, VotesHead):
@@ -140,11 +152,15 @@ def validation_scores(
     image's absolute error that is gone. Reconstruction: the same against filling holes with the mean colour.
     """
     scores: dict[str, list[float]] = {}
-    for table, positions in tables:
-        if len(positions):
-            answer = scorer.answer(network, table, positions)
-            targets = {name: values[positions] for name, values in table.targets.items()}
-            scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
+    asked = [(table, positions) for table, positions in tables if len(positions)]
+    if asked:  # tables of a source share most of their stamps, and each is encoded once
+        rows = np.unique(np.concatenate([table.rows[positions] for table, positions in asked]))
+        features = scorer.features(network, rows)
+    for table, positions in asked:
+        pooled = features[torch.from_numpy(np.searchsorted(rows, table.rows[positions]))]
+        answer = scorer.answer(network, table, positions, pooled)
+        targets = {name: values[positions] for name, values in table.targets.items()}
+        scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
     result = {task: float(np.mean(values)) for task, values in scores.items()}
     if len(image_rows):
         degraded, restored, original = scorer.restored(network, image_rows)
@@ -210,7 +226,11 @@ def class_metrics(table: str, probabilities: Floats, codes: NDArray[np.int64]) -
 def vote_metrics(
     scheme: HeadScheme, answer: Answer, targets: Targets, train: Targets, scale: float
 ) -> dict[str, float]:
-    """Root mean square error of the fractions by question, beside that of always saying the train mean."""
+    """Root mean square error of the fractions by question, beside that of always saying the train mean, and coverage.
+
+    `coverage` is the share of the fractions within one sigma, 0.683 for an honest Gaussian, `coverage_95` that in the
+    interval which should have 95 %; `coverage.uncalibrated` is with the network's own sigmas.
+    """
     assert answer.value is not None and answer.sigma is not None
     metrics: dict[str, float] = {}
     errors, of_means, within = [], [], []
@@ -220,25 +240,35 @@ def vote_metrics(
             continue
         errors.append(_rms(truth - value))
         of_means.append(_rms(truth - np.nanmean(train[question], axis=0)))
-        within.append(coverage(truth, value, scale * sigma))
+        within.append(
+            {
+                "coverage": coverage(truth, value, scale * sigma),
+                "coverage_95": coverage(truth, value, scale * sigma, SIGMAS_OF_95),
+                "coverage.uncalibrated": coverage(truth, value, sigma),
+            }
+        )
         metrics[f"{scheme.table}.{question}.rmse"] = errors[-1]
         metrics[f"{scheme.table}.{question}.rmse_of_mean"] = of_means[-1]
     if errors:
         metrics[f"{scheme.table}.rmse"] = float(np.mean(errors))
         metrics[f"{scheme.table}.rmse_of_mean"] = float(np.mean(of_means))
-        metrics[f"{scheme.table}.coverage"] = float(np.mean(within))
+        metrics |= {f"{scheme.table}.{name}": float(np.mean([each[name] for each in within])) for name in within[0]}
     return metrics
 
 
 def parameter_metrics(
     scheme: HeadScheme, answer: Answer, targets: Targets, train: Targets, scales: Mapping[str, float]
 ) -> dict[str, float]:
-    """Bias, scatter and error of each parameter in its units, the error of saying the train mean, and the coverage."""
+    """Bias, scatter and error of each parameter in its units, the error of saying the train mean, and the coverage.
+
+    For the three of coverage see `vote_metrics`.
+    """
     assert answer.value is not None and answer.sigma is not None
     metrics = {}
     for place, name in enumerate(scheme.names):
         truth, value = targets["value"][:, place], answer.value[""][:, place]
-        sigma = answer.sigma[""][:, place] * scales[name]
+        raw = answer.sigma[""][:, place]
+        sigma = raw * scales[name]
         residual = (value - truth)[np.isfinite(truth)]
         if not len(residual):
             continue
@@ -248,6 +278,8 @@ def parameter_metrics(
         metrics[f"{prefix}.rmse"] = _rms(residual)
         metrics[f"{prefix}.rmse_of_mean"] = _rms(truth - np.nanmean(train["value"][:, place]))
         metrics[f"{prefix}.coverage"] = coverage(truth, value, sigma)
+        metrics[f"{prefix}.coverage_95"] = coverage(truth, value, sigma, SIGMAS_OF_95)
+        metrics[f"{prefix}.coverage.uncalibrated"] = coverage(truth, value, raw)
     return metrics
 
 

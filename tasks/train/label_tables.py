@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from galaxy_models.multitask import HeadScheme
 from galaxy_models.votes import TREE, Parents
 from infra.errors import GalaxyError
-from tasks.ingest.labels import class_codes, class_names, parameter_values, vote_fractions
+from tasks.ingest.labels import class_codes, class_names, parameter_values, vote_fractions, voters
 from tasks.ingest.survey import LabelTable, SurveyDefinition
 
 Targets = dict[str, NDArray[Any]]
@@ -34,8 +34,8 @@ class LabelledStamps:
     split
         (n,) `train`, `validation` or `test`; `guard` rows are left out.
     targets
-        `classes`: `code` (n,) int64. `votes`: one (n, A) float32 per question, NaN unknown. `values`: `value` (n, P)
-        float32, NaN unknown.
+        `classes`: `code` (n,) int64. `votes`: one (n, A) float32 per question, NaN unknown, and `<question>.voters`
+        (n,) float32 where the table tells how many answered. `values`: `value` (n, P) float32, NaN unknown.
     tree
         For `votes`: after which answer each question is asked.
     """
@@ -109,9 +109,10 @@ def _reduce(label: LabelTable, table: pd.DataFrame) -> LabelledStamps:
         names = tuple(label.questions)
         answers = tuple(tuple(label.questions[question]) for question in names)
         targets = {question: fractions[question].astype(np.float32) for question in names}
+        targets |= {f"{question}.voters": number for question, number in voters(part, label).items()}
         known = np.asarray(np.stack([np.isfinite(values).all(axis=1) for values in fractions.values()]).any(axis=0))
     else:
-        names = tuple(label.values)
+        names = tuple(label.parameters)
         targets = {"value": parameter_values(part, label).astype(np.float32)}
         known = np.asarray(np.isfinite(targets["value"]).any(axis=1))
     scheme = HeadScheme(label.name, label.source, label.kind, names, answers)

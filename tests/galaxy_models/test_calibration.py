@@ -5,7 +5,16 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from galaxy_models.calibration import coverage, expected_calibration_error, reliability, sigma_scale, temperature
+from galaxy_models.calibration import (
+    SIGMAS_OF_95,
+    coverage,
+    coverage_curve,
+    expected_calibration_error,
+    pulls,
+    reliability,
+    sigma_scale,
+    temperature,
+)
 
 
 def softmax(logits: np.ndarray) -> np.ndarray:
@@ -53,6 +62,17 @@ def test_sigma_scale_makes_two_thirds_lie_within_one_sigma() -> None:
     assert scale == pytest.approx(3, rel=0.05)
     assert coverage(truth, predicted, scale * sigma) == pytest.approx(0.683, abs=0.005)
     assert sigma_scale(truth[:5], predicted[:5], sigma[:5]) == 1.0
+
+
+def test_honest_sigmas_cover_what_their_intervals_promise() -> None:
+    generator = np.random.default_rng(2)
+    truth, sigma = np.zeros(20_000), generator.uniform(0.5, 2, 20_000)
+    predicted = generator.normal(0, sigma)
+    levels = np.array([0.1, 0.5, 0.683, 0.95])
+    assert coverage_curve(pulls(truth, predicted, sigma), levels) == pytest.approx(levels, abs=0.015)
+    assert coverage(truth, predicted, sigma, SIGMAS_OF_95) == pytest.approx(0.95, abs=0.01)
+    sure = coverage_curve(pulls(truth, predicted, sigma / 3), levels)
+    assert (sure < levels - 0.05).all(), "sigmas that are too small lie below the diagonal"
 
 
 def test_reliability_counts_every_row_once(honest) -> None:

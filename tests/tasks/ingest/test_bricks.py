@@ -145,6 +145,36 @@ def test_tractor_columns_are_those_of_the_same_object(sky: Sky) -> None:
     assert other["value.shape.radius"].isna().all() and len(other) == 1
 
 
+def test_tractors_shapes_are_parameters_as_the_stamps_show_them(sky: Sky) -> None:
+    """Rows of a stamp go south to north and its left is east: else a turned stamp would get a wrong ellipticity."""
+    sky.source |= {"tractor": "tractor/{tile:.3}/tractor-{tile}.fits"}
+    sky.survey["labels"] = [
+        {
+            "name": "shape", "source": "sky", "kind": "values", "missing": [0.0], "feeds": ["parameters"],
+            "values": {"radius": "tractor_shape_r", "sersic_index": "tractor_sersic"},
+            "ellipticity": ["tractor_shape_e1", "tractor_shape_e2"],
+        }
+    ]  # fmt: skip
+    dataset = StampDataset.open(ingest(sky.context())["dataset"])
+    catalog = dataset.catalog
+    shapes = catalog.filter(like="value.shape.").rename(columns=lambda name: name.removeprefix("value.shape."))
+    points = catalog["tractor_type"] == "PSF"
+    assert points.any() and shapes[points].isna().all(axis=None), "a point source has no shape"
+    elliptical = (catalog["state"] == "valid") & (shapes["axis_ratio"] < 0.7) & (catalog["tractor_flux_r"] > 20)
+    rows = np.flatnonzero(elliptical & (catalog["coverage"] == 1))
+    assert len(rows) >= 5
+    axis = np.arange(SIZE) - (SIZE - 1) / 2
+    north, east = axis[:, None], -axis[None, :]
+    near = np.hypot(north, east) < 8  # pixels, so that neighbours count little
+    seen = []
+    for image in dataset.read_rows(rows):
+        light = np.clip(image[1].astype(np.float64), 0, None) * near
+        seen.append([(light * (north**2 - east**2)).sum(), (light * 2 * north * east).sum()])
+    label = shapes.iloc[rows][["e1", "e2"]].to_numpy()
+    aligned = (np.array(seen) * label).sum(axis=1) / np.linalg.norm(seen, axis=1) / np.linalg.norm(label, axis=1)
+    assert np.median(aligned) > 0.9  # the cosine of twice the angle between them
+
+
 def test_observations_come_from_the_table_of_tiles(sky: Sky) -> None:
     catalog = StampDataset.open(ingest(sky.context())["dataset"]).catalog
     truth = sky.tree.objects.drop_duplicates("brickname").set_index("brickname")

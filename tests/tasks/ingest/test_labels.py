@@ -55,6 +55,49 @@ def test_products_along_a_tree_become_fractions_of_a_questions_own_answers() -> 
     assert np.isnan(fractions["arms"][1:]).all()  # too few, or nobody, came to that question
 
 
+def test_counts_become_fractions_and_the_number_of_those_who_voted() -> None:
+    definition = table(kind="votes", questions={"bar": {"yes": "a", "no": "b"}, "odd": {"yes": "c"}}, counts=True)
+    frame = pd.DataFrame({"a": [3, 0, 1.5, -1, np.nan], "b": [1, 0, 0.5, 4, 2], "c": [2, 0, 1, 1, 1]})
+    catalog = columns(definition, frame)
+    bar = labels.vote_fractions(catalog, definition)["bar"]
+    assert bar[[0, 2]] == pytest.approx(np.array([[0.75, 0.25]] * 2)), "weighted votes need not be whole numbers"
+    assert np.isnan(bar[[1, 3, 4]]).all(), "nobody asked, or no number of votes"
+    known = labels.voters(catalog, definition)["bar"]
+    assert known[:3].tolist() == [4, 0, 2] and np.isnan(known[3:]).all()
+
+
+def test_fractions_may_come_with_the_number_of_votes_behind_them() -> None:
+    questions = {"bar": {"yes": "a", "no": "b"}, "odd": {"yes": "c"}}
+    definition = table(kind="votes", questions=questions, voters={"bar": "bar_total"})
+    catalog = columns(definition, pd.DataFrame({"a": [0.75], "b": [0.25], "c": [1.0], "bar_total": [12]}))
+    assert {name: number.tolist() for name, number in labels.voters(catalog, definition).items()} == {"bar": [12.0]}
+
+
+@pytest.mark.parametrize(
+    ("keys", "message"),
+    [
+        ({"voters": {"barz": "n"}}, "`voters` names questions .*barz"),
+        ({"voters": {"bar": "n"}, "counts": True}, "leave out `parents` and `voters`"),
+    ],
+)
+def test_numbers_of_votes_that_contradict_the_definition_are_refused(keys: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        table(kind="votes", questions={"bar": {"yes": "a", "no": "b"}}, **keys)
+
+
+def test_ellipticity_gives_the_axis_ratio_and_is_missing_for_point_sources() -> None:
+    definition = table(kind="values", values={"radius": "r"}, ellipticity=["e1", "e2"], missing=[0.0])
+    assert definition.parameters == ["radius", "axis_ratio", "e1", "e2"]
+    frame = pd.DataFrame({"r": [1.5, 0.0, 0.7, 2.0], "e1": [0.3, 0.0, 0.0, 0.9], "e2": [0.4, 0.0, 0.0, 0.9]})
+    values = labels.parameter_values(columns(definition, frame), definition)
+    assert values[0] == pytest.approx([1.5, 1 / 3, 0.3, 0.4])
+    assert np.isnan(values[1]).all(), "all nought: Tractor fitted a point source"
+    assert values[2] == pytest.approx([0.7, 1, 0, 0]), "a round galaxy has a shape"
+    assert values[3, 0] == 2 and np.isnan(values[3, 1:]).all(), "no ellipse has |e| above 1"
+    with pytest.raises(ValueError, match="axis_ratio"):
+        table(kind="values", values={"axis_ratio": "q"}, ellipticity=["e1", "e2"])
+
+
 def test_undetermined_values_are_missing() -> None:
     definition = table(kind="values", values={"bar": "Bar", "bulge": "Bulge"}, missing=[-1])
     values = labels.parameter_values(

@@ -191,13 +191,22 @@ def test_the_result_is_what_other_stages_read(undisturbed) -> None:
     result = undisturbed[0]
     assert all(Path(path).stat().st_size > 1000 for path in result["figures"])
     names = {Path(path).stem for path in result["figures"]}
-    assert {"confusion_shape", "shares", "reliability", "restored_near", "rebuilt_far", "parameters_size"} <= names
+    assert {"confusion_shape", "shares", "deficits", "validation", "reliability", "parameters_size"} <= names
+    assert {"restored_near", "rebuilt_far", "coverage_asked", "coverage_size"} <= names
     predictor = load_predictor(Path(result["model"]))
     assert predictor.card.calibration["shape"]["temperature"] > 0
     assert predictor.card.metrics["shape.accuracy"] == result["metrics"]["shape.accuracy"]
     assert all(isinstance(value, str) for value in result["parameters"].values())
     assert result["parameters"]["restoration_space"] == "display"
     assert not list(Path(result["model"]).parent.glob("working-copy*")), "the copy of the pixels is not kept"
+
+
+def test_the_card_says_how_honest_the_model_is_before_and_after_calibration(undisturbed) -> None:
+    metrics = load_predictor(Path(undisturbed[0]["model"])).card.metrics
+    for name in ("shape.calibration_error", "asked.coverage", "size.axis_ratio.coverage"):
+        assert 0 <= metrics[name] <= 1 and 0 <= metrics[f"{name}.uncalibrated"] <= 1
+    for name in ("asked", "size.axis_ratio"):
+        assert metrics[f"{name}.coverage"] <= metrics[f"{name}.coverage_95"]
 
 
 def test_the_model_answers_on_the_evaluation_set_as_its_scores_say(undisturbed) -> None:
@@ -354,6 +363,18 @@ def test_rare_classes_come_more_often_and_votes_ride_along(tmp_path: Path) -> No
     assert balanced["asked"]["bar.votes"].tolist() == [20.0] * 400
 
 
+def test_votes_that_are_told_count_and_others_are_supposed(tmp_path: Path) -> None:
+    fake = prepared_of("rgb")
+    near = fake.table["source"] == "near"
+    told = near & (np.arange(len(near)) % 3 == 0)
+    fake.table["voters.asked.bar"] = np.where(told, 7.0, np.nan).astype(np.float32)
+    survey = survey_of("rgb")
+    asked = survey.labels[1].model_copy(update={"voters": {"bar": "n"}})
+    survey = survey.model_copy(update={"labels": [survey.labels[0], asked]})
+    (group,) = label_groups(labelled_stamps(survey, fake.table), 20.0, 0.0)
+    assert group.targets["asked"]["bar.votes"].tolist() == np.where(told.to_numpy()[group.rows], 7.0, 20.0).tolist()
+
+
 def test_sources_take_turns_by_the_root_of_their_size(tmp_path: Path) -> None:
     def table(name: str, source: str, rows: np.ndarray) -> LabelledStamps:
         scheme = HeadScheme(name, source, "classes", ("a", "b"))
@@ -390,3 +411,4 @@ def test_parameter_metrics_are_in_the_parameters_units() -> None:
     assert metrics["t.mag.scatter"] == pytest.approx(0.2, abs=0.01)
     assert metrics["t.mag.rmse_of_mean"] == pytest.approx(3, abs=0.1)
     assert metrics["t.mag.coverage"] == pytest.approx(0.57, abs=0.05)
+    assert metrics["t.mag.coverage.uncalibrated"] < metrics["t.mag.coverage"] < metrics["t.mag.coverage_95"]
