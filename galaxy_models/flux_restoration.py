@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import cast
 
 import torch
 from torch import Tensor
@@ -76,7 +77,7 @@ def deconvolve(flux: Tensor, degradation: Degradation) -> Tensor:
         local = torch.fft.irfft2(torch.fft.rfft2(detail**2) * around, s=size)
         sharp = sharp + detail * (1 - SIGNIFICANCE * of_noise / local.clamp_min(1e-30)).clamp(0, 1)
         before = transfer
-    return sharp[..., :height, :width]
+    return cast(Tensor, sharp[..., :height, :width])
 
 
 def stretch(flux: Tensor, noise: Tensor) -> Tensor:
