@@ -39,8 +39,6 @@ FORESTS = (FOREST, OWN_FOREST)
 
 MIDDLE = 50
 """Labels a class at which rates are chosen and the four classes are told."""
-
-OF_FOUR = (OURS, "resnet18", OWN_FOREST)
 THREADS = 2
 """Of the pre-training, and processes of one thread each of all that follows: small networks fill one thread better."""
 
@@ -53,8 +51,10 @@ class Size:
     ----------
     folds, draws
         Folds that are tested, and draws of the labels for each.
-    labels, labels_of_others
-        Per class, of ours and of the others.
+    labels
+        Numbers of labels a class, for each model.
+    of_four
+        Models that are also asked for the four classes.
     rates
         Learning rates of each network to choose from, once, at 50 a class.
     pretraining_per_fold
@@ -63,8 +63,8 @@ class Size:
 
     folds: int
     draws: int
-    labels: tuple[int, ...]
-    labels_of_others: tuple[int, ...]
+    labels: dict[str, tuple[int, ...]]
+    of_four: tuple[str, ...]
     rates: dict[str, tuple[float, ...]]
     pretraining: Pretraining
     pretraining_per_fold: bool
@@ -73,18 +73,25 @@ class Size:
 SMALL = Size(
     folds=3,
     draws=1,
-    labels=(5, 10, 20, 50, 100, 200),
-    labels_of_others=(10, 50, 200),
+    labels={
+        OURS: (5, 10, 50, 200),
+        UNTRAINED: (50,),
+        "resnet18": (10, 50, 200),
+        FOREST: (5, 10, 50, 200),
+        OWN_FOREST: (5, 10, 50, 200),
+    },
+    of_four=(OURS, OWN_FOREST),
     rates={OURS: (2e-3,), UNTRAINED: (2e-3,), "resnet18": (1e-3,)},
     pretraining=Pretraining("nano", steps=2500, batch_size=64, learning_rate=1e-3),
     pretraining_per_fold=False,
 )
+NETWORKS = (OURS, UNTRAINED, "resnet18", "resnet50")
 FULL = Size(
     folds=FOLDS,
     draws=3,
-    labels=(5, 10, 20, 50, 100, 200),
-    labels_of_others=(5, 10, 20, 50, 100, 200),
-    rates={name: (5e-4, 1e-3, 2e-3, 4e-3) for name in (OURS, UNTRAINED, "resnet18", "resnet50")},
+    labels=dict.fromkeys((*NETWORKS, *FORESTS), (5, 10, 20, 50, 100, 200)),
+    of_four=(*NETWORKS, *FORESTS),
+    rates=dict.fromkeys(NETWORKS, (5e-4, 1e-3, 2e-3, 4e-3)),
     pretraining=Pretraining("nano", steps=6000, batch_size=64, learning_rate=1e-3),
     pretraining_per_fold=True,
 )
@@ -129,8 +136,8 @@ class CrossFit:
     def wanted(self) -> list[Wanted]:
         """All that is measured, the longest first."""
         size = self.size
-        tasks = [(name, "five", count) for name in (*size.rates, *FORESTS) for count in labels_of(name, size)]
-        tasks += [(name, "four", MIDDLE) for name in OF_FOUR]
+        tasks = [(name, "five", count) for name, counts in size.labels.items() for count in counts]
+        tasks += [(name, "four", MIDDLE) for name in size.of_four]
         tasks.sort(key=lambda task: (task[0] in FORESTS, -task[2]))
         return [(*task, fold, draw) for task in tasks for fold in range(size.folds) for draw in range(size.draws)]
 
@@ -224,10 +231,6 @@ class CrossFit:
         if name == OWN_FOREST:
             return lambda rows: own_measures(self.stamps, rows)
         return lambda rows: statmorph_features(self.bench, self.stamps, rows, THREADS)
-
-
-def labels_of(name: str, size: Size) -> tuple[int, ...]:
-    return size.labels if name in (OURS, *FORESTS) else size.labels_of_others
 
 
 def opened(bench: Workbench) -> CrossFit:

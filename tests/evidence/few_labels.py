@@ -13,14 +13,11 @@ from numpy.typing import NDArray
 from galaxy_models.metrics import auc
 from tests.benchmarks.result import report
 from tests.evidence.cross_fit import (
-    FORESTS,
     MIDDLE,
-    OF_FOUR,
     OURS,
     CrossFit,
     Scheme,
     Size,
-    labels_of,
     measure_in_processes,
     opened,
 )
@@ -34,18 +31,20 @@ def run(bench: Workbench) -> None:
     measurement.prepare()
     measure_in_processes(bench, measurement.wanted())
     curves = {
-        name: {count: _answers(measurement, name, five, count) for count in labels_of(name, size)}
-        for name in (*size.rates, *FORESTS)
+        name: {count: _answers(measurement, name, five, count) for count in counts}
+        for name, counts in size.labels.items()
     }
     scores = {
         name: {count: macro_auc_of(answers, five.scored) for count, answers in curve.items()}
         for name, curve in curves.items()
     }
     remark = _remark(size, five)
-    _table(bench, "Macro AUC of four classes from few labels", scores, size.labels, remark)
+    _table(bench, "Macro AUC of four classes from few labels", scores, size.labels[OURS], remark)
     cigars = {name: {n: macro_auc_of(a, (2,)) for n, a in curve.items()} for name, curve in curves.items()}
-    _table(bench, "AUC of the 22 cigars, told apart", cigars, size.labels, remark)
-    of_four = {name: {MIDDLE: macro_auc_of(_answers(measurement, name, four, MIDDLE), four.scored)} for name in OF_FOUR}
+    _table(bench, "AUC of the 22 cigars, told apart", cigars, size.labels[OURS], remark)
+    of_four = {
+        name: {MIDDLE: macro_auc_of(_answers(measurement, name, four, MIDDLE), four.scored)} for name in size.of_four
+    }
     _table(
         bench,
         "Macro AUC of elliptical, edge-on, spiral and other",
@@ -158,7 +157,7 @@ def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) 
     report("few_shot_auc_50", ours[50].value, "macro AUC", ">= 0.95", ours[50].value >= 0.95)
     report("few_shot_auc_10", ours[10].value, "macro AUC", ">= 0.90", ours[10].value >= 0.90)
     rows, ratios = [], {}
-    for count in size.labels:
+    for count in size.labels[OURS]:
         needed, reached = labels_needed(scores["resnet18"], ours[count].value)
         ratios[count] = needed / count
         least = "" if reached else "at least "
@@ -169,5 +168,5 @@ def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) 
         rows,
         "Interpolated over the logarithm of the labels; the figure `label_efficiency` is the ratio at our fewest.",
     )
-    fewest = min(size.labels)
+    fewest = min(size.labels[OURS])
     report("label_efficiency", ratios[fewest], "ratio", ">= 10", ratios[fewest] >= 10)

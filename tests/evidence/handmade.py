@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import hashlib
 import warnings
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
 from multiprocessing import get_context
+from pathlib import Path
 
 import numpy as np
 import torch
@@ -33,7 +35,8 @@ BORDER, SMOOTHING, SIGMAS, FEWEST_PIXELS = 6, 1.5, 2.0, 10
 
 def statmorph_features(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64], workers: int) -> NDArray[np.float64]:
     """(n, features) of each row, by statmorph on the sum of the three channels; kept in the workbench's folder."""
-    path = bench.folder / "statmorph.npz"
+    recipe = hashlib.sha256(Path(__file__).read_bytes()).hexdigest()[:12]
+    path = bench.folder / f"statmorph-{recipe}.npz"
     known: dict[str, NDArray[np.float64]] = dict(np.load(path)) if path.exists() else {}
     ids = stamps.table["object_id"].to_numpy(dtype=str)[rows]
     missing = [row for row, name in zip(rows, ids, strict=True) if name not in known]
