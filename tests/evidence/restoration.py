@@ -17,14 +17,13 @@ from numpy.typing import NDArray
 from torch import nn
 
 from galaxy_models.lvm import build_lvm
-from galaxy_models.metrics import bootstrap_interval, mean_interval
 from galaxy_models.multitask import MultiTaskNetwork
-from tests.benchmarks.result import report
 from tests.evidence import image_measures
 from tests.evidence.deconvolution import RichardsonLucy, Wiener, restored
 from tests.evidence.legacy_fits import legacy_patches
 from tests.evidence.restoration_plots import plot_bias, plot_examples
 from tests.evidence.restoration_spaces import DisplaySpace, FluxSpace, Pairs, Space, apply, train
+from tests.evidence.restoration_tables import EDGES, biases, mean, spread, tell_bias, tell_fluxes
 from tests.evidence.simulated import drawn, sharp_stamp
 from tests.evidence.stamps import INPUTS, real_stamps
 from tests.evidence.unet import PlainUNet
@@ -33,12 +32,11 @@ from tests.evidence.workbench import Workbench
 DIMMED = 3.0
 """Magnitudes by which galaxies are dimmed at most: the simulated ones are brighter than most of the survey's."""
 
-GOAL_DB = 1.5
-EDGES = (0.0, 30.0, 100.0, 300.0, np.inf)
-"""Of the bins of S/N in r within 3 arcsec."""
-
 FIRST_TRAIN, FIRST_VALIDATION, FIRST_TEST = 0, 1_000_000, 2_000_000
 """Numbers of the simulated objects: splits share none."""
+
+SHOWN = 4
+"""Test stamps in the picture."""
 
 VALIDATION_SEED, TEST_SEED, LEGACY_SEED = 71, 72, 73
 NETWORKS = ("ours", "u_net")
@@ -68,10 +66,10 @@ class Sizes:
     rate_steps: int = 60
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3, 3e-3)
-    pedestals: tuple[float, ...] = (3.0, 30.0)
+    pedestals: tuple[float, ...] = (0.3, 1.0, 3.0)
     iterations: tuple[int, ...] = (2, 4, 8, 16, 32)
     balances: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
-    unet_width: int = 21
+    unet_width: int = 26
     pictures: int = 600
     test_pictures: int = 100
     picture_steps: int = 60
@@ -90,7 +88,7 @@ FULL = Sizes(
     rate_steps=3000,
     seeds=(0, 1, 2, 3, 4),
     rates=(3e-4, 1e-3, 3e-3),
-    pedestals=(1.0, 3.0, 10.0, 30.0, 100.0),
+    pedestals=(0.1, 0.3, 1.0, 3.0, 10.0),
     iterations=(1, 2, 4, 8, 16, 32, 64, 128),
     balances=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
     pictures=1_000_000,
@@ -225,18 +223,21 @@ def _flux(bench: Workbench, sizes: Sizes) -> Flux:
             )
             for seed in sizes.seeds
         ]
-    _tell_flux(bench, sizes, results, signal, (lucy, wiener, by_signal), rates, statistics)
-    plot_bias(_biases(results, test), signal, EDGES)
-    if not (shown := bench.folder / f"examples-{bench.code}").exists() or bench.full:
-        names = {
-            "truth": test.sharp,
-            "degraded": test.degraded,
-            "Richardson-Lucy": restored(lucy, test.degraded[:4], test.degradation),
-            "U-Net": apply(network("u_net", sizes.seeds[0]), space, test.part(slice(4))),
-            "ours": apply(network("ours", sizes.seeds[0]), space, test.part(slice(4))),
-        }
-        plot_examples({name: images[:4, 1] for name, images in names.items()}, signal[:4])
-        shown.touch()
+    parameters = {
+        name: sum(weight.numel() for weight in _network(name, statistics, 0, sizes).parameters()) for name in NETWORKS
+    }
+    made = (
+        f"{sizes.test} simulated test galaxies of {sizes.size} px, {sizes.train} training galaxies, "
+        f"{sizes.steps} steps of {sizes.batch}, seeds {list(sizes.seeds)}. Chosen on validation: {lucy}, {wiener}, learning rates {rates}; "
+        f"by S/N: {[str(each) for each in by_signal]}. Parameters: {parameters}"
+    )
+    tell_fluxes(bench, results, signal, made)
+    errors = biases(results, test)
+    tell_bias(bench, errors, signal)
+    plot_bias(errors, signal, EDGES)
+    columns = {"degraded": "degraded", "Richardson-Lucy": "richardson_lucy", "U-Net": "u_net", "ours": "ours"}
+    shown = {label: torch.tensor(results[method][0]["shown"]) for label, method in columns.items()}
+    plot_examples({"truth": test.sharp[:SHOWN, 1], **shown}, signal[:SHOWN])
     return Flux(lucy, network)
 
 
@@ -326,103 +327,13 @@ def _statistics(space: Space, images: torch.Tensor) -> tuple[torch.Tensor, torch
 
 
 def _judged(space: Space, images: torch.Tensor, pairs: Pairs) -> dict[str, Any]:
-    """Per-stamp PSNR and SSIM, and what is measured in the middle band."""
+    """Per-stamp PSNR and SSIM, what is measured in the middle band, and some stamps of it to be shown."""
     return {
         "db": space.decibels(images, pairs.sharp).round(4).tolist(),
         "ssim": space.similarity(images, pairs.sharp).round(5).tolist(),
         **{name: values.tolist() for name, values in image_measures.measured(images[:, 1]).items()},
+        "shown": images[:SHOWN, 1].numpy().round(5).tolist(),
     }
-
-
-def _mean(cells: Sequence[dict[str, Any]], name: str) -> NDArray[np.float64]:
-    """(N,) a per-stamp value, mean over seeds."""
-    return np.mean([np.asarray(cell[name], dtype=np.float64) for cell in cells], axis=0)
-
-
-def _biases(results: dict[str, list[dict[str, Any]]], test: Pairs) -> dict[str, dict[str, NDArray[np.float64]]]:
-    """Quantity to method to (N,): relative error of flux and radius, error of the axis ratio."""
-    truth = image_measures.measured(test.sharp[:, 1])
-    result: dict[str, dict[str, NDArray[np.float64]]] = {}
-    for name, true in truth.items():
-        scale = 1.0 if name == "axis_ratio" else true
-        result[name] = {method: (_mean(cells, name) - true) / scale for method, cells in results.items()}
-    return result
-
-
-def _tell_flux(
-    bench: Workbench,
-    sizes: Sizes,
-    results: dict[str, list[dict[str, Any]]],
-    signal: NDArray[np.float64],
-    classical: tuple[Any, Any, Any],
-    rates: dict[str, float],
-    statistics: tuple[torch.Tensor, torch.Tensor],
-) -> None:
-    before, similar = _mean(results["degraded"], "db"), _mean(results["degraded"], "ssim")
-    bins = np.digitize(signal, EDGES[1:-1])
-    head = ["method", "PSNR, dB", "gain, dB", "SSIM", "SSIM gain", *(f"gain, {_bin(each)}" for each in _bins())]
-    rows = []
-    for method, cells in results.items():
-        gain = _mean(cells, "db") - before
-        rows.append(
-            [
-                method.replace("_", " "),
-                f"{_mean(cells, 'db').mean():.2f}",
-                _spread(gain, [np.mean(cell["db"]) - before.mean() for cell in cells]),
-                f"{_mean(cells, 'ssim').mean():.3f}",
-                f"{(_mean(cells, 'ssim') - similar).mean():+.3f}",
-                *(f"{gain[bins == each].mean():+.2f}" if (bins == each).any() else "" for each in _bins()),
-            ]
-        )
-    ours, lucy = _mean(results["ours"], "db"), _mean(results["richardson_lucy"], "db")
-    gain = ours - lucy
-    low, high = mean_interval(gain, seed=0)
-    parameters = {
-        name: sum(weight.numel() for weight in _network(name, statistics, 0, sizes).parameters()) for name in NETWORKS
-    }
-    counts = ", ".join(f"{int((bins == each).sum())} at {_bin(each)}" for each in _bins())
-    others = {
-        name: float((ours - _mean(results[name], "db")).mean())
-        for name in ("richardson_lucy_by_signal", "wiener", "u_net", "deconvolved")
-    }
-    remark = (
-        f"{sizes.test} simulated test galaxies of {sizes.size} px ({counts}), {sizes.train} training galaxies, "
-        f"{sizes.steps} steps of {sizes.batch}, seeds {list(sizes.seeds)}; intervals are 95 % bootstrap over test "
-        "galaxies (means over seeds), the spread in brackets is that of the seeds. Truth: no noise, the survey's best "
-        f"seeing. All methods know kernel and noise. Chosen on validation: {classical[0]}, {classical[1]}, learning "
-        f"rates {rates}; by S/N: {[str(each) for each in classical[2]]}. Parameters: {parameters}. `deconvolved` is "
-        f"what both networks start from. Ours is better than Richardson-Lucy by {gain.mean():.2f} dB "
-        f"({low:.2f} to {high:.2f}); than the others by {', '.join(f'{n} {v:.2f}' for n, v in others.items())} dB."
-    )
-    bench.table("Restoration of simulated fluxes", head, rows, remark)
-    _tell_bias(bench, sizes, results, signal)
-    report(
-        "restoration_gain_db", float(gain.mean()), "dB over Richardson-Lucy", f">= {GOAL_DB}", gain.mean() >= GOAL_DB
-    )
-
-
-def _tell_bias(
-    bench: Workbench, sizes: Sizes, results: dict[str, list[dict[str, Any]]], signal: NDArray[np.float64]
-) -> None:
-    test = simulated_pairs(bench, sizes, FIRST_TEST, sizes.test, TEST_SEED)
-    bins = np.digitize(signal, EDGES[1:-1])
-    rows = [
-        [
-            quantity.replace("_", " "),
-            method.replace("_", " "),
-            *(_median(values[bins == each]) for each in _bins()),
-        ]
-        for quantity, methods in _biases(results, test).items()
-        for method, values in methods.items()
-    ]
-    remark = (
-        "Medians with 95 % bootstrap intervals, in r: flux within 3 arcsec and radius of half of it, relative; "
-        "axis ratio (second moments under a Gaussian window of 1.5 arcsec), a difference; against the same "
-        "measurement on the truth. S/N is that of the flux within 3 arcsec of the degraded stamp."
-    )
-    bench.table(
-        "Bias of what is measured on restored fluxes", ["quantity", "method", *map(_bin, _bins())], rows, remark
-    )
 
 
 # --- real fluxes ------------------------------------------------------------------------------------------------------
@@ -531,14 +442,14 @@ def _display(bench: Workbench, sizes: Sizes) -> None:
             )
             for seed in sizes.picture_seeds
         ]
-    before, similar = _mean(results["degraded"], "db"), _mean(results["degraded"], "ssim")
+    before, similar = mean(results["degraded"], "db"), mean(results["degraded"], "ssim")
     rows = [
         [
             method.replace("_", " "),
-            f"{_mean(cells, 'db').mean():.2f}",
-            _spread(_mean(cells, "db") - before, [np.mean(cell["db"]) - before.mean() for cell in cells]),
-            f"{_mean(cells, 'ssim').mean():.3f}",
-            f"{(_mean(cells, 'ssim') - similar).mean():+.3f}",
+            f"{mean(cells, 'db').mean():.2f}",
+            spread(mean(cells, "db") - before, [np.mean(cell["db"]) - before.mean() for cell in cells]),
+            f"{mean(cells, 'ssim').mean():.3f}",
+            f"{(mean(cells, 'ssim') - similar).mean():+.3f}",
         ]
         for method, cells in results.items()
     ]
@@ -552,29 +463,3 @@ def _display(bench: Workbench, sizes: Sizes) -> None:
 
 def _pictures(images: NDArray[np.uint8]) -> torch.Tensor:
     return INPUTS.to_network(torch.from_numpy(images), "rgb")
-
-
-# --- words ------------------------------------------------------------------------------------------------------------
-
-
-def _bins() -> range:
-    return range(len(EDGES) - 1)
-
-
-def _bin(each: int) -> str:
-    low, high = EDGES[each], EDGES[each + 1]
-    return f"S/N > {low:g}" if np.isinf(high) else f"S/N {low:g}-{high:g}"
-
-
-def _spread(gain: NDArray[np.float64], of_seeds: Sequence[float]) -> str:
-    low, high = mean_interval(gain, seed=0)
-    seeds = f" [±{np.std(of_seeds, ddof=1):.2f}]" if len(of_seeds) > 1 else ""
-    return f"{gain.mean():+.2f} ({low:+.2f} to {high:+.2f}){seeds}"
-
-
-def _median(values: NDArray[np.float64]) -> str:
-    kept = values[np.isfinite(values)]
-    if not len(kept):
-        return ""
-    low, high = bootstrap_interval(lambda x: float(np.median(x)), kept, seed=0, draws=500)
-    return f"{np.median(kept):+.3f} ({low:+.3f} to {high:+.3f})"

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 
 import matplotlib
 import numpy as np
+from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
@@ -51,6 +52,7 @@ def plot_bias(biases: Mapping[str, Mapping[str, Floats]], signal: Floats, edges:
             )
         axis.axhline(0, color="0.3", lw=0.8)
         axis.set(xscale="log", xlabel='S/N in r within 3"', ylabel=LABELS[quantity])
+        axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(fontsize=8)
     _save(figure, "restoration.png")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 
@@ -15,6 +16,7 @@ from tests.evidence.deconvolution import RichardsonLucy, Wiener, restored
 from tests.evidence.image_measures import decibels, measured, similarity
 from tests.evidence.restoration_spaces import FluxSpace, Pairs
 from tests.evidence.simulated import sharp_stamp
+from tests.evidence.stamps import Stamps
 from tests.evidence.unet import PlainUNet
 from tests.evidence.workbench import Workbench
 
@@ -92,21 +94,24 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
 ) -> None:
     tiny = restoration.Sizes(
         train=4, validation=3, test=4, tuned=2, batch=2, steps=2, rate_steps=1, seeds=(0, 1), rates=(1e-3,),
-        pedestals=(3.0,), iterations=(2, 4), balances=(1.0,), unet_width=4,
+        pedestals=(3.0,), iterations=(2, 4), balances=(1.0,), unet_width=4, pictures=4, test_pictures=3, picture_steps=2,
     )  # fmt: skip
+    images = np.random.default_rng(3).integers(0, 255, (12, 3, 76, 76), dtype=np.uint8)
+    table = pd.DataFrame({"source": "gz2", "split": ["train", "validation", "test"] * 4})
+    pictures = Stamps(images, table)
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
     monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
     monkeypatch.setattr("tests.evidence.restoration_plots.PICTURES", tmp_path / "pictures")
     monkeypatch.setattr("tests.benchmarks.result.RESULTS", tmp_path / "results.jsonl")
     monkeypatch.setattr(restoration, "SMALL", tiny)
     monkeypatch.setattr(restoration, "legacy_patches", lambda size: None)
-    monkeypatch.setattr(restoration, "_display", lambda bench, sizes: None)
+    monkeypatch.setattr(restoration, "real_stamps", lambda: pictures)
     restoration.run(Workbench("restoration"))
     first = capsys.readouterr()
     assert '"restoration_gain_db"' in first.out
     assert "measuring" in first.err and "left out" in first.err
     table = (tmp_path / "tables" / "restoration.md").read_text()
-    assert "u net" in table and "axis ratio" in table
+    assert "u net" in table and "axis ratio" in table and "display space" in table
     assert (tmp_path / "pictures" / "restoration.png").exists()
     restoration.run(Workbench("restoration"))
     second = capsys.readouterr()
