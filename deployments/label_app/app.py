@@ -10,11 +10,12 @@ from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
 from starlette.staticfiles import StaticFiles
 
-from deployments.label_app import found, galaxies, rounds, searches, sign_in
+from deployments.label_app import found, galaxies, handing_on, rounds, searches, sign_in
 from deployments.label_app.accounts import Accounts
 from deployments.label_app.catalogues import Library
 from deployments.label_app.database import Database
 from deployments.label_app.learning import Learners
+from deployments.label_app.models import Models
 from deployments.label_app.pages import STATIC, add_error_pages
 from deployments.label_app.people import local_person
 from deployments.label_app.security import LOOPBACK_HOSTS, Doorkeeper, guard
@@ -52,6 +53,7 @@ def create_app(settings: Settings, *, accounts_demanded: bool = False, hosts: It
         accounts,
         Library(settings),
         Learners(),
+        Models(settings),
         database.secret("csrf"),
         None if accounts_demanded else local_person(),
     )
@@ -62,14 +64,18 @@ def create_app(settings: Settings, *, accounts_demanded: bool = False, hosts: It
         service.close()
 
     app = FastAPI(
-        title="galaxy-lvm labels", docs_url=None, redoc_url=None, openapi_url=None, dependencies=[Depends(guard)],
+        title="galaxy-lvm labels",
+        docs_url=None,
+        redoc_url=None,
+        openapi_url=None,
+        dependencies=[Depends(guard)],
         lifespan=life,
     )
     app.state.service = service
     # Behind accounts any name may lead here: cookies belong to one name, so that another one has none.
     names = frozenset(name.lower() for name in hosts)
     app.add_middleware(Doorkeeper, hosts=names | (frozenset() if accounts_demanded and not names else LOOPBACK_HOSTS))
-    for part in (sign_in, searches, rounds, galaxies, found):
+    for part in (sign_in, searches, rounds, galaxies, found, handing_on):
         app.include_router(part.router)
     app.add_api_route("/health", health)
     app.mount("/static", StaticFiles(directory=STATIC))

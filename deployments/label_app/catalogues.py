@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
+from tasks.search.features import SearchFeatures
 
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.infer.publish import EMBEDDINGS, PREDICTIONS, PROOF
 from tasks.preprocess.duplicates import ARCSEC, unit_vectors
 from tasks.preprocess.prepared import MANIFEST, PreparedDataset
-from tasks.search.features import SearchFeatures
 from tasks.stamps.storage import open_storage
 
 MATCH_ARCSEC = 2.0
@@ -71,7 +71,7 @@ class Catalogue:
         prepared = _prepared_of(settings, survey, proof["dataset_digest"], folder)
         features = SearchFeatures.open(folder, settings.home / "label" / "features")
         table = prepared.columns(["state", "usable", "duplicate_group"])
-        searchable = ((table["state"] == "valid") & table["usable"]).to_numpy(bool)
+        searchable = np.array((table["state"] == "valid") & table["usable"], bool)
         for start in range(0, len(searchable), BLOCK):
             block = slice(start, start + BLOCK)
             searchable[block] &= np.isfinite(features.features[block]).all(axis=1)

@@ -79,7 +79,9 @@ def run_service(host: str, port: int, sign_in: bool, allowed_hosts: Sequence[str
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
     app = create_app(settings, accounts_demanded=sign_in or not is_loopback(host), hosts=allowed_hosts)
-    typer.echo(f"labels  http://{f'[{host}]' if ':' in host else host}:{port}   find galaxies by example; Ctrl-C stops it")
+    typer.echo(
+        f"labels  http://{f'[{host}]' if ':' in host else host}:{port}   find galaxies by example; Ctrl-C stops it"
+    )
     server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False))
     try:
         server.run()

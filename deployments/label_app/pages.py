@@ -66,7 +66,7 @@ def add_error_pages(app: FastAPI) -> None:
 
     @app.exception_handler(Exception)
     def broken(request: Request, error: Exception) -> Response:
-        log.exception("%s %s failed", request.method, request.url.path)
+        log.error("%s %s failed", request.method, request.url.path, exc_info=error)
         return _answer(request, 500, "the service failed; its log says why. What was acknowledged is kept")
 
 
@@ -76,7 +76,7 @@ def _wants_page(request: Request) -> bool:
 
 def _answer(request: Request, status: int, message: str) -> Response:
     if _wants_page(request):
-        return page(request, "error.html", status, status=status, message=message)
+        return page(request, "error.html", status, code=status, message=message)
     return JSONResponse({"error": message}, status)
 
 

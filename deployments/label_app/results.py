@@ -50,7 +50,7 @@ class Agreement:
     Attributes
     ----------
     kappa
-        Cohen's; NaN where it is not defined, such as when both said yes throughout.
+        Cohen's.
     disputed
         Row to the answers of the two.
     """

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import hashlib
 import secrets
+from collections.abc import Sequence
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Form, HTTPException, Request, Response
+from fastapi import APIRouter, File, Form, HTTPException, Request, Response, UploadFile
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
 from deployments.label_app.catalogues import Catalogue
-from deployments.label_app.events import Stamp, add_examples, labels_of
+from deployments.label_app.events import SEARCH, Stamp, add_examples, add_round, labels_of
 from deployments.label_app.examples import LONGEST_TEXT, find_examples
 from deployments.label_app.labels import Labels
 from deployments.label_app.pages import page
@@ -20,8 +22,9 @@ from deployments.label_app.people import Person
 from deployments.label_app.results import agreements, tested_quality
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
-from deployments.label_app.sheets import remaining, state_of
-from deployments.label_app.tables import NAME_LENGTH, Round, Search
+from deployments.label_app.sheets import first_sheet_of, remaining, state_of
+from deployments.label_app.tables import NAME_LENGTH, Round, Search, Upload
+from deployments.label_app.uploads import LARGEST_FILE, MOST_PICTURES, as_png, open_uploads
 from infra.errors import GalaxyError
 
 router = APIRouter()
@@ -35,7 +38,8 @@ def list_searches(request: Request, person: KnownPerson) -> Response:
     service = service_of(request)
     with service.database.reading() as session:
         searches = list(session.scalars(select(Search).order_by(Search.id.desc())))
-        rounds = dict(session.execute(select(Round.search_id, func.count()).group_by(Round.search_id)).tuples().all())
+        sheets = session.execute(select(Round.search_id, func.count()).group_by(Round.search_id)).all()
+        rounds = {search_id: count for search_id, count in sheets}
         counts = {search.id: labels_of(session, search.id).counts() for search in searches}
     empty = "" if service.library.folders() else service.library.explain_empty()
     return page(request, "searches.html", searches=searches, counts=counts, rounds=rounds, empty=empty)
@@ -55,11 +59,14 @@ async def begin_search(
     catalogue: Annotated[str, Form(max_length=200)] = "",
     wanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "",
     unwanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "",
+    pictures: Annotated[list[UploadFile] | None, File()] = None,
 ) -> Response:
-    """Make the search and show its first sheet; what cannot be taken is said above the form, which keeps its content."""
+    """Make the search and show its first sheet; what cannot be taken is said above the form."""
     service = service_of(request)
+    chosen = [one for one in pictures or [] if one.filename]  # an empty field is sent as a file without a name
+    files = [(str(one.filename), await one.read(LARGEST_FILE + 1)) for one in chosen[: MOST_PICTURES + 1]]
     try:
-        search_id = await service.learners.run(_begin, service, person, name, catalogue, wanted, unwanted)
+        search_id = await service.learners.run(_begin, service, person, name, catalogue, wanted, unwanted, files)
     except GalaxyError as error:
         given = {"name": name, "catalogue": catalogue, "wanted": wanted, "unwanted": unwanted}
         return _form(request, 400, str(error), **given)
@@ -90,12 +97,21 @@ def _form(request: Request, status: int = 200, problem: str = "", **given: str) 
     return page(request, "new.html", status, catalogues=catalogues, empty=empty, problem=problem, given=given)
 
 
-def _begin(service: Service, person: Person, name: str, key: str, wanted: str, unwanted: str) -> int:
+def _begin(
+    service: Service,
+    person: Person,
+    name: str,
+    key: str,
+    wanted: str,
+    unwanted: str,
+    files: Sequence[tuple[str, bytes]],
+) -> int:
     name = " ".join(name.split())
     if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
         raise GalaxyError(f"a search needs a name of 1 to {NAME_LENGTH} printable characters; this has {len(name)}")
     catalogue = service.library.catalogue(key)
     good, bad = find_examples(catalogue, wanted), find_examples(catalogue, unwanted)
+    pictures = open_uploads(files, catalogue.prepared.dataset.stamp_size)
     both = sorted(set(good) & set(bad))
     if both:
         raise GalaxyError(f"{catalogue.object_id(both[0])} is given as wanted and as not wanted")
@@ -110,12 +126,19 @@ def _begin(service: Service, person: Person, name: str, key: str, wanted: str, u
         seed=secrets.randbelow(2**31),
     )
     stamps = {answer: _named(service, catalogue, rows) for answer, rows in (("yes", good), ("no", bad))}
+    alike = first_sheet_of(service, search, catalogue, [*good, *bad], pictures) if pictures else []
     try:
         with service.database.writing() as session:
             session.add(search)
             session.flush()
             for answer, some in stamps.items():
                 add_examples(session, search, person.name, some, answer, f"begin-{search.id}")
+            for picture in pictures:
+                content = as_png(picture)
+                digest = hashlib.sha256(content).hexdigest()
+                session.add(Upload(search_id=search.id, person=person.name, picture=content, digest=digest))
+            if alike:
+                add_round(session, Round(search_id=search.id, person=person.name, kind=SEARCH), alike)
     except IntegrityError:
         raise GalaxyError(f"there is a search {name!r} already; choose another name") from None
     return search.id
@@ -131,8 +154,10 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
         state = state_of(service, session, search_id, person)
         tested = labels_of(session, search_id, test=True)
         sheets = list(session.scalars(select(Round).where(Round.search_id == search_id).order_by(Round.id)))
-    mine = {kind: [sheet for sheet in sheets if (sheet.person, sheet.kind) == (person.name, kind)] for kind in
-            ("search", "review", "test")}
+    mine = {
+        kind: [sheet for sheet in sheets if (sheet.person, sheet.kind) == (person.name, kind)]
+        for kind in ("search", "review", "test")
+    }
     return {
         "search": search,
         "state": state,

@@ -11,11 +11,11 @@ from deployments.label_app.accounts import Accounts
 from deployments.label_app.catalogues import Library
 from deployments.label_app.database import Database
 from deployments.label_app.learning import Learners
+from deployments.label_app.models import Models
 from deployments.label_app.pace import SignInPace
 from deployments.label_app.people import Person
 from deployments.label_app.stamps import Pictures
 from infra.settings import Settings
-
 
 LARGEST_ID = 2**31 - 1
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
@@ -39,6 +39,7 @@ class Service:
     accounts: Accounts
     library: Library
     learners: Learners
+    models: Models
     csrf_key: bytes
     local_person: Person | None = None
     pictures: Pictures = field(default_factory=Pictures)

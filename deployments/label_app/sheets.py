@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from PIL import Image
 from sqlalchemy import func, select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
@@ -28,6 +29,7 @@ from deployments.label_app.people import Person
 from deployments.label_app.sampling import held_back, in_random_order
 from deployments.label_app.service import Service
 from deployments.label_app.tables import Round, Search, Shown
+from deployments.label_app.uploads import as_stamps
 from galaxy_models.preference import EXAMPLE, REASONS, Remaining
 from infra.errors import GalaxyError
 
@@ -151,9 +153,7 @@ def _seen(session: Session, search_id: int, person: str, kind: str) -> NDArray[n
 
 
 def _at_hand(session: Session, search_id: int, person: str) -> NDArray[np.int64]:
-    last = select(func.max(Round.id)).where(
-        Round.search_id == search_id, Round.kind == SEARCH, Round.person != person
-    )
+    last = select(func.max(Round.id)).where(Round.search_id == search_id, Round.kind == SEARCH, Round.person != person)
     chosen = select(Shown.row).where(Shown.round_id.in_(last.group_by(Round.person)))
     return np.array(session.scalars(chosen).all(), np.int64)
 
@@ -163,6 +163,18 @@ def _closed(state: State) -> NDArray[np.int64]:
     nowhere = np.flatnonzero(~state.catalogue.searchable)
     parts = (nowhere, state.held, state.labels.answered(), state.seen, state.at_hand)
     return np.unique(np.concatenate(parts)).astype(np.int64)
+
+
+def first_sheet_of(
+    service: Service, search: Search, catalogue: Catalogue, examples: Sequence[int], pictures: Sequence[Image.Image]
+) -> list[tuple[Stamp, str, float | None]]:
+    """The galaxies that look most like some pictures to the model, each picture's nearest in turn."""
+    vectors = service.models.embed(catalogue, as_stamps(pictures))
+    held = held_back(search.seed, catalogue.searchable, catalogue.groups, examples)
+    without = [*examples, *held.tolist()]
+    near = [catalogue.neighbours(vector, STAMPS, without).tolist() for vector in vectors]
+    rows = list(dict.fromkeys(row for turn in zip(*near, strict=True) for row in turn))[:STAMPS]
+    return _described(service, catalogue, Choice(np.array(rows, np.int64), ["best"] * len(rows), [None] * len(rows)))
 
 
 def _learnt(service: Service, state: State, new: Round) -> Choice:
@@ -210,9 +222,7 @@ def _not_empty(rows: NDArray[np.int64], explanation: str) -> NDArray[np.int64]:
     return rows
 
 
-def _described(
-    service: Service, catalogue: Catalogue, choice: Choice
-) -> list[tuple[Stamp, str, float | None]]:
+def _described(service: Service, catalogue: Catalogue, choice: Choice) -> list[tuple[Stamp, str, float | None]]:
     stamps = [
         Stamp(row, catalogue.object_id(row), service.pictures.digest(catalogue, row)) for row in choice.rows.tolist()
     ]
