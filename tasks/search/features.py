@@ -92,13 +92,15 @@ class SearchFeatures:
         standard = json.loads((folder / STANDARD).read_text())
         table = pq.read_table(catalogue / PREDICTIONS, columns=["object_id", "ra", "dec"])
         return cls(
-            np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False),
-            table["object_id"].to_numpy(),
-            *(np.asarray(table[name].to_numpy(), np.float64) for name in ("ra", "dec")),
-            str(proof["dataset_digest"]),
-            MODEL,
-            str(proof["models"][MODEL]),
-            *(np.array(standard[name], np.float32) for name in ("mean", "spread")),
+            features=np.load(folder / FEATURES, mmap_mode="r", allow_pickle=False),
+            object_id=table["object_id"].to_numpy(),
+            ra=np.asarray(table["ra"].to_numpy(), np.float64),
+            dec=np.asarray(table["dec"].to_numpy(), np.float64),
+            dataset_digest=str(proof["dataset_digest"]),
+            model=MODEL,
+            model_version=str(proof["models"][MODEL]),
+            mean=np.array(standard["mean"], np.float32),
+            spread=np.array(standard["spread"], np.float32),
             survey=str(proof.get("survey", "")),
             digest=str(proof["digest"]),
         )

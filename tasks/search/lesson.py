@@ -68,11 +68,11 @@ class Lesson(BaseModel):
         found = (features.dataset_digest, features.model, features.model_version)
         if told != found:
             raise GalaxyError(
-                f"search {self.name}: labelled were stamps {told[0][:12]} seen by {told[1]} {told[2]}; the catalogue in "
-                f"{self.catalogue} has stamps {found[0][:12]} seen by {found[1]} {found[2]}. Name the catalogue that was "
-                "searched, or begin a new search with these labels"
+                f"search {self.name}: labelled were stamps {told[0][:12]} seen by {told[1]} {told[2]}; the catalogue "
+                f"in {self.catalogue} has stamps {found[0][:12]} seen by {found[1]} {found[2]}. Name the catalogue "
+                "that was searched, or begin a new search with these labels"
             )
-        rows = pd.Index(features.object_id).get_indexer(list(self.object_id))
+        rows = pd.Index(features.object_id).get_indexer(pd.Index(self.object_id))
         if (rows < 0).any():
             lost = self.object_id[int(np.argmax(rows < 0))]
             raise GalaxyError(f"search {self.name}: the labelled object {lost!r} is not in {self.catalogue}")
@@ -101,7 +101,8 @@ def find_lesson(search: str, settings: Settings) -> Lesson:
         if not lessons:
             there = sorted({found.parent.name for found in folder.glob("*/lesson-*.json")})
             raise GalaxyError(
-                f"no search {search!r} in {folder}; there are: {', '.join(there) or 'none'}. Begin one with `galaxy label`"
+                f"no search {search!r} in {folder}; there are: {', '.join(there) or 'none'}. "
+                "Begin one with `galaxy label`"
             )
         path = max(lessons, key=lambda found: found.stat().st_mtime_ns)
     try:

@@ -31,11 +31,12 @@ from tasks.track.packaging import weights_digest
 from tasks.track.registry import load_registered, register
 from tasks.track.runs import JOURNAL_FILE, FlowRun, StageRun, ending, process_tags
 
+NO_FLOW = FlowRun()
 STAGE, SCORES, MODEL_FOLDER = "score-search", "scores.parquet", "model"
 
 
 def score_search(
-    settings: Settings, search: str, *, progress: Progress = silent, flow: FlowRun = FlowRun()
+    settings: Settings, search: str, *, progress: Progress = silent, flow: FlowRun = NO_FLOW
 ) -> dict[str, Any]:
     """Learn a search's labels, score every object of its catalogue, and register the learner.
 

@@ -1,9 +1,10 @@
 """How fast a search finds its kind of galaxy: a scripted annotator answers from real labels.
 
-`python -m tests.evidence.preference FILE.npz [SEEDS]` reads `features` (N, D) and, of every other name, one target: (N,)
-1 for wanted, 0 for not, -1 for a row that is not in the target's pool (another source's galaxies, say). Every figure is
-of rows that nobody had labelled yet: `found` is the share of the members answered with yes so far, and `precision` counts
-the members among the 50 best of the rows left, over 50 or over the members left where those are fewer.
+`python -m tests.evidence.preference FILE.npz [SEEDS]` reads `features` (N, D) and, of every other name, one target:
+(N,) 1 for wanted, 0 for not, -1 for a row that is not in the target's pool (another source's galaxies, say). Rows that
+somebody has labelled count in no precision: `found` is the share of the members answered with yes so far, and
+`precision` counts the members among the 50 best of the rows left, over 50 or over the members left where those are
+fewer. A strategy that finds more leaves fewer, and harder ones; where none is left there is no precision.
 """
 
 from __future__ import annotations
