@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,8 +10,27 @@ from numpy.typing import NDArray
 
 REASONS = ("best", "uncertain", "diverse", "random")
 
-CANDIDATES = 3000
-"""Highest scores among which uncertainty and diversity look; the work of a round beyond one score for every row."""
+NEAR = 10
+"""Rows per row of the sheet, first by score, among which `diverse` ones are looked for: beyond them all are unlike."""
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """What is known of every row.
+
+    Attributes
+    ----------
+    scores
+        (N,) calibrated logits; NaN for rows without features.
+    candidates
+        (k,) rising rows that a Gaussian process has looked at.
+    vectors
+        (k, r) whose products are the covariances of the candidates' logits.
+    """
+
+    scores: NDArray[np.float32]
+    candidates: NDArray[np.int64]
+    vectors: NDArray[np.float64]
 
 
 @dataclass(frozen=True)
@@ -36,13 +56,7 @@ def shares(count: int) -> dict[str, int]:
 
 
 def choose(
-    features: NDArray[np.float32],
-    scores: NDArray[np.float32],
-    labelled: NDArray[np.int64],
-    taken: NDArray[np.int64],
-    groups: NDArray[np.int64] | None,
-    count: int,
-    seed: int,
+    ranking: Ranking, taken: NDArray[np.int64], groups: NDArray[np.int64] | None, count: int, seed: tuple[int, int]
 ) -> Sheet:
     """Fill a sheet.
 
@@ -50,25 +64,23 @@ def choose(
 
     Parameters
     ----------
-    features, scores
-        (N, D), and (N,) logits; NaN for rows that may not come.
-    labelled
-        (n,) rows from which `diverse` ones should differ.
     taken
         Rows that must not come, labelled ones among them.
     groups
         (N,) near-duplicate groups, -1 for none.
+    seed
+        Of chance: the search's, and the number of labels.
     """
-    picker = _Picker(scores, taken, groups)
-    generator = np.random.default_rng((seed, 2, len(labelled)))
-    wish = shares(count)
-    random = picker.take(generator.permutation(picker.free()), wish["random"])
-    candidates = picker.best(CANDIDATES)
-    best = picker.take(candidates, wish["best"])
-    uncertain = picker.take(candidates[np.argsort(np.abs(scores[candidates]), kind="stable")], wish["uncertain"])
-    known = np.concatenate([labelled, best, uncertain])
-    diverse = _spread_out(features, candidates, known, picker, wish["diverse"])
-    more = picker.take(candidates, count - len(best) - len(uncertain) - len(diverse) - len(random))
+    scores, picker = ranking.scores, _Picker(ranking.scores, taken, groups)
+    generator, wish = np.random.default_rng((*seed, 2)), shares(count)
+    random = picker.take(picker.drawn(generator, wish["random"]), wish["random"])
+    first = picker.best(max(len(ranking.candidates), NEAR * count))
+    best = picker.take(first, wish["best"])
+    uncertain = picker.take(first[np.argsort(np.abs(scores[first]), kind="stable")], wish["uncertain"])
+    diverse = picker.take(
+        _unlike(ranking, first[: NEAR * count], [*best, *uncertain], wish["diverse"]), wish["diverse"]
+    )
+    more = picker.take(first, count - len(best) - len(uncertain) - len(diverse) - len(random))
     rows = {"best": [*best, *more], "uncertain": uncertain, "diverse": diverse, "random": random}
     reasons = tuple(reason for reason in REASONS for _ in rows[reason])
     return Sheet(np.array([row for reason in REASONS for row in rows[reason]], np.int64), reasons)
@@ -86,49 +98,54 @@ class _Picker:
             self.closed = set(groups[taken].tolist()) - {-1}
             self.allowed &= ~np.isin(groups, list(self.closed))
 
-    def free(self) -> NDArray[np.int64]:
-        return np.flatnonzero(self.allowed)
+    def drawn(self, generator: np.random.Generator, count: int) -> NDArray[np.int64]:
+        """Free rows by chance: enough that `count` of different groups are among them, unless few are left."""
+        free = np.flatnonzero(self.allowed)
+        return generator.permutation(free) if len(free) < 10_000 else generator.choice(free, 100 * max(count, 1))
 
     def best(self, count: int) -> NDArray[np.int64]:
         """The highest scores among the free rows, best first; equal ones by row."""
-        free = self.free()
+        free = np.flatnonzero(self.allowed)
         if len(free) > count:
             free = free[np.argpartition(-self.scores[free], count - 1)[:count]]
         return free[np.lexsort((free, -self.scores[free]))]
 
-    def take(self, rows: NDArray[np.int64], count: int) -> list[int]:
+    def take(self, rows: Iterable[int], count: int) -> list[int]:
         """The first `count` of `rows` that are still free; they are so no more."""
         found: list[int] = []
         for row in rows:
-            if len(found) == count:
+            if len(found) >= count:
                 break
             group = -1 if self.groups is None else int(self.groups[row])
-            if self.allowed[row] and (group == -1 or group not in self.closed):
+            if self.allowed[row] and group not in self.closed:
                 found.append(int(row))
                 self.allowed[row] = False
                 self.closed |= {group} - {-1}
         return found
 
 
-def _spread_out(
-    features: NDArray[np.float32],
-    candidates: NDArray[np.int64],
-    known: NDArray[np.int64],
-    picker: _Picker,
-    count: int,
-) -> list[int]:
-    """Candidates, one after the other, whose nearest known row is farthest away."""
-    from scipy.spatial.distance import cdist
+def _unlike(ranking: Ranking, rows: NDArray[np.int64], known: list[int], count: int) -> list[int]:
+    """Rows in the order in which each is the least known once those before it, and `known`, are answered.
 
-    found: list[int] = []
-    if not count or not len(candidates):
-        return found
-    vectors = np.asarray(features[candidates], np.float64)
-    distance = cdist(vectors, np.asarray(features[known], np.float64)).min(axis=1)
-    while len(found) < count:
-        row = picker.take(candidates[np.argsort(-distance, kind="stable")], 1)
-        if not row:
-            break
-        found += row
-        distance = np.minimum(distance, cdist(vectors, np.asarray(features[row], np.float64))[:, 0])
-    return found
+    Each time the row of the largest remaining variance of the logit, as a Gaussian process with noise 1 has it.
+    """
+    place = {int(row): i for i, row in enumerate(ranking.candidates)}
+    pool = [int(row) for row in rows if int(row) in place]
+    if not pool or not count:
+        return []
+    vectors = ranking.vectors[[place[row] for row in pool]]
+    answered = ranking.vectors[[place[row] for row in known if row in place]]
+    order: list[int] = []
+    for _ in range(min(len(pool), 2 * count + len(known))):
+        if len(answered):
+            last, answered = answered[0], answered[1:]
+            # what an answer tells is taken out of every vector: the a posteriori covariance, as a square root
+            length = float(last @ last)
+            part = (1 - 1 / np.sqrt(1 + length)) / max(length, 1e-12)
+            vectors = vectors - part * np.outer(vectors @ last, last)
+            answered = answered - part * np.outer(answered @ last, last)
+            continue
+        best = int(np.argmax(np.square(vectors).sum(axis=1)))
+        order.append(pool[best])
+        answered = vectors[best : best + 1]
+    return order

@@ -10,9 +10,12 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .acquisition import REASONS, Sheet, choose
-from .linear_preference import LinearPreference, fit_linear, linear_scores
-from .remaining import Remaining, estimate_remaining
+from .acquisition import REASONS, Ranking, Sheet, choose
+from .answer_calibration import UNCALIBRATED, Calibration, calibrate
+from .answer_fit import fit_answers
+from .kernel_preference import KernelPreference
+from .linear_preference import STRENGTH, LinearPreference
+from .remaining import Remaining, Shown, estimate_remaining
 
 __all__ = ["EXAMPLE", "REASONS", "Preference", "Remaining", "Sheet", "agreement", "first_sheet", "standardise"]
 
@@ -22,7 +25,10 @@ EXAMPLE = "example"
 BLOCK = 8192
 """Rows that are looked at together where all are gone through."""
 
-PRESUMED = 400
+CANDIDATES = 3000
+"""Rows, first by the straight part, that the Gaussian process looks at."""
+
+PRESUMED = 300
 """Unlabelled rows that stand for what is not wanted, while too few answers say so."""
 
 
@@ -40,7 +46,9 @@ class Preference:
     reasons
         (n,) why each was shown, one of `REASONS` or "example".
     linear
-        Weights, intercept and calibration.
+        The straight part, calibrated, for every row.
+    kernel, calibration
+        The Gaussian process for the `CANDIDATES` rows that the straight part puts first, and its calibration.
     """
 
     features: NDArray[np.float32]
@@ -48,6 +56,8 @@ class Preference:
     wanted: NDArray[np.bool_]
     reasons: tuple[str, ...]
     linear: LinearPreference
+    kernel: KernelPreference | None
+    calibration: Calibration
     seed: int = 0
 
     @classmethod
@@ -79,18 +89,34 @@ class Preference:
         """
         where, answers, why = _labels(features, rows, wanted, reasons)
         presumed = _presumed_negatives(features, where, seed)
-        linear = fit_linear(
-            np.asarray(features[where], np.float64),
-            answers,
-            np.asarray(features[presumed], np.float64),
-            counts=np.array([reason != EXAMPLE for reason in why]),
-        )
-        return cls(features, where, answers, why, linear, seed)
+        labelled = np.asarray(features[where], np.float64)
+        others = np.asarray(features[presumed], np.float64)
+        asked = np.array([reason != EXAMPLE for reason in why], bool)
+        straight = fit_answers(labelled, answers, others, STRENGTH / features.shape[1])
+        calibration = calibrate(straight.unseen[asked], answers[asked])
+        bent = KernelPreference.learn(labelled, answers, others)
+        bent_calibration = calibrate(bent.fit.unseen[asked], answers[asked])
+        linear = LinearPreference.of(straight, calibration)
+        return cls(features, where, answers, why, linear, bent, bent_calibration, seed)
 
     @cached_property
+    def ranking(self) -> Ranking:
+        """Calibrated logits of every row; one pass over the features."""
+        scores = self.linear.scores(self.features)
+        if self.kernel is None:
+            return Ranking(scores, np.zeros(0, np.int64), np.zeros((0, 0)))
+        known = np.flatnonzero(np.isfinite(scores))
+        if len(known) > CANDIDATES:
+            known = known[np.argpartition(-scores[known], CANDIDATES - 1)[:CANDIDATES]]
+        candidates = np.sort(known)
+        mean, vectors = self.kernel.logits(np.asarray(self.features[candidates], np.float64))
+        scores[candidates] = self.calibration.slope * mean + self.calibration.offset
+        return Ranking(scores, candidates, vectors)
+
+    @property
     def scores(self) -> NDArray[np.float32]:
-        """(N,) calibrated logit of every row, NaN where it has no features; one pass over the features."""
-        return linear_scores(self.features, self.linear)
+        """(N,) calibrated logit of every row, NaN where it has no features."""
+        return self.ranking.scores
 
     def probabilities(self, rows: NDArray[np.int64] | Sequence[int] | None = None) -> NDArray[np.float32]:
         """(N,), or (len(rows),): how likely a row is wanted, calibrated; NaN where it has no features."""
@@ -117,15 +143,19 @@ class Preference:
             labelled or excluded member.
         """
         taken = np.union1d(self.rows, np.asarray(exclude, np.int64))
-        return choose(self.features, self.scores, self.rows, taken, groups, count, self.seed)
+        return choose(self.ranking, taken, groups, count, (self.seed, len(self.rows)))
 
     def remaining(self, exclude: NDArray[np.int64] | Sequence[int] = ()) -> Remaining:
         """How many wanted rows are still to be found among those neither labelled nor in `exclude`."""
         left = np.isfinite(self.scores)
         left[self.rows] = False
         left[np.asarray(exclude, np.int64)] = False
-        drawn = self.wanted[np.array([reason == "random" for reason in self.reasons], bool)]
-        return estimate_remaining(self.scores[left], drawn, self.seed)
+        return estimate_remaining(self.scores[left], self.calibration, self._shown(), self.seed)
+
+    def _shown(self) -> Shown:
+        asked = np.array([reason != EXAMPLE for reason in self.reasons], bool)
+        chance = np.array([reason == "random" for reason in self.reasons], bool)
+        return Shown(int(asked.sum()), int(self.wanted[asked].sum()), int(chance.sum()), int(self.wanted[chance].sum()))
 
     def to_dict(self) -> dict[str, Any]:
         """The linear part as JSON values: enough to score other features that were standardised alike."""
@@ -135,7 +165,7 @@ class Preference:
     def from_dict(cls, content: dict[str, Any], features: NDArray[np.float32]) -> Preference:
         """The learner of `to_dict` before other features; it scores them and knows no label of theirs."""
         none = np.zeros(0, np.int64)
-        return cls(features, none, none.astype(bool), (), LinearPreference.from_dict(content))
+        return cls(features, none, none.astype(bool), (), LinearPreference.from_dict(content), None, UNCALIBRATED)
 
 
 def standardise(features: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:

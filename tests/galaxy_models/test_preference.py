@@ -28,7 +28,7 @@ def test_three_examples_find_more_of_their_kind_than_chance_would() -> None:
 
 
 def test_a_row_without_features_never_comes() -> None:
-    features, wanted = population(60)
+    features, _ = population(60)
     features[7] = np.nan
     learnt = Preference.learn(features, [0, 1], [True, False])
     assert 7 not in learnt.propose(60).rows and 7 not in first_sheet(features, 60, seed=0).rows
