@@ -16,7 +16,7 @@ MOST_HELD_BACK = 2000
 
 def lot(seed: int, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """(n,) a random number for each row: the finaliser of MurmurHash3 (fmix64) over row and seed."""
-    mixed = np.asarray(rows).astype(np.uint64) + np.uint64(seed) * np.uint64(0x9E3779B97F4A7C15)
+    mixed = np.asarray(rows).astype(np.uint64) + np.uint64(seed * 0x9E3779B97F4A7C15 % 2**64)
     for factor in (0xFF51AFD7ED558CCD, 0xC4CEB9FE1A85EC53):
         mixed ^= mixed >> np.uint64(33)
         mixed *= np.uint64(factor)
