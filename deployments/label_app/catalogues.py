@@ -15,13 +15,13 @@ import pandas as pd
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
-from tasks.search.features import SearchFeatures
 
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.infer.publish import EMBEDDINGS, PREDICTIONS, PROOF
 from tasks.preprocess.duplicates import ARCSEC, unit_vectors
 from tasks.preprocess.prepared import MANIFEST, PreparedDataset
+from tasks.search.features import SearchFeatures
 from tasks.stamps.storage import open_storage
 
 MATCH_ARCSEC = 2.0

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from fastapi import APIRouter, Query, Request, Response
-from tasks.search.export import export
 
 from deployments.label_app.pages import page
 from deployments.label_app.people import Person
@@ -15,6 +14,7 @@ from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
 from deployments.label_app.sheets import State, state_of
 from infra.errors import GalaxyError
+from tasks.search.export import export
 
 router = APIRouter()
 

@@ -9,8 +9,6 @@ import pandas as pd
 from fastapi import APIRouter, Form, Request, Response
 from sqlalchemy import select
 from starlette.responses import RedirectResponse
-from tasks.search.labels import PublishedLabels, publish_labels
-from tasks.search.lesson import Lesson
 
 from deployments.label_app.flow_runs import FlowRuns
 from deployments.label_app.found import learnt_state
@@ -21,6 +19,8 @@ from deployments.label_app.security import KnownAdmin, KnownPerson
 from deployments.label_app.service import Id, Service, service_of
 from deployments.label_app.sheets import State
 from deployments.label_app.tables import Search, StartedRun
+from tasks.search.labels import PublishedLabels, publish_labels
+from tasks.search.lesson import Lesson
 
 router = APIRouter()
 
