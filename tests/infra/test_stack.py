@@ -51,7 +51,7 @@ def test_services_answer_on_loopback_and_stop_together(tmp_path: Path) -> None:
             headers={"content-type": "application/json"},
         )
         with urllib.request.urlopen(body, timeout=10) as answer:
-            assert int(answer.read()) == 8
+            assert int(answer.read()) == 9
         second = start(tmp_path, free_port(), free_port())
         assert "run already" in second.communicate(timeout=60)[0]
     finally:
