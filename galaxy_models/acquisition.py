@@ -10,6 +10,9 @@ from numpy.typing import NDArray
 
 REASONS = ("best", "uncertain", "diverse", "random")
 
+EARLY = 5
+"""Sheets in which the best come nearly alone."""
+
 NEAR = 10
 """Rows per row of the sheet, first by score, among which `diverse` ones are looked for: beyond them all are unlike."""
 
@@ -49,10 +52,17 @@ class Sheet:
     reasons: tuple[str, ...]
 
 
-def shares(count: int) -> dict[str, int]:
-    """How many of `count` rows come for each reason."""
-    uncertain, diverse, random = count // 4, count // 8, count // 8
-    return {"best": count - uncertain - diverse - random, "uncertain": uncertain, "diverse": diverse, "random": random}
+def shares(count: int, labelled: int) -> dict[str, int]:
+    """How many of `count` rows come for each reason.
+
+    One in sixteen for chance and one for diversity; of the others nearly all for the best until `EARLY` sheets' worth
+    is labelled, and more than half for uncertainty from then on: the best are soon found, and the border then teaches.
+    """
+    few = max(count // 16, 1)
+    uncertain = few if labelled < EARLY * count else count // 2
+    spare = max(count - uncertain - 2 * few, 0)
+    wish = {"best": spare, "uncertain": uncertain, "diverse": few, "random": few}
+    return wish if count >= 4 else {"best": count, "uncertain": 0, "diverse": 0, "random": 0}
 
 
 def choose(
@@ -72,7 +82,7 @@ def choose(
         Of chance: the search's, and the number of labels.
     """
     scores, picker = ranking.scores, _Picker(ranking.scores, taken, groups)
-    generator, wish = np.random.default_rng((*seed, 2)), shares(count)
+    generator, wish = np.random.default_rng((*seed, 2)), shares(count, seed[1])
     random = picker.take(picker.drawn(generator, wish["random"]), wish["random"])
     first = picker.best(max(len(ranking.candidates), NEAR * count))
     best = picker.take(first, wish["best"])

@@ -4,7 +4,9 @@
 (N,) 1 for wanted, 0 for not, -1 for a row that is not in the target's pool (another source's galaxies, say). Rows that
 somebody has labelled count in no precision: `found` is the share of the members answered with yes so far, and
 `precision` counts the members among the 50 best of the rows left, over 50 or over the members left where those are
-fewer. A strategy that finds more leaves fewer, and harder ones; where none is left there is no precision.
+fewer. A strategy that finds more leaves fewer, and harder ones, so that precision alone favours who finds little: asking
+at random leaves the easy ones for last. `harvest` adds both up: what was found and what those 50 would bring, of what so
+many looks could bring at best. Where no member is left there is no precision.
 """
 
 from __future__ import annotations
@@ -52,11 +54,14 @@ class Curves:
         (S, R + 1) share of the members found, and what could have been found with so many labels.
     precision
         (S, R + 1) of the best `TOP` rows without a label; NaN where no member is left.
+    harvest
+        (S, R + 1) members found and among those, as a share of what so many rows could hold.
     """
 
     found: Floats
     possible: Floats
     precision: Floats
+    harvest: Floats
 
     @property
     def area(self) -> Floats:
@@ -140,23 +145,26 @@ def run(
     mean, spread = standardise(features)
     table = np.asarray((features - mean) / spread, np.float32)
     curves = [_search(table, wanted, strategy, seed, error) for seed in seeds]
-    found, possible, precision = (np.array([curve[i] for curve in curves]) for i in range(3))
-    return Curves(found, possible, precision)
+    return Curves(*(np.array([curve[i] for curve in curves]) for i in range(4)))
 
 
 def _search(
     features: Floats, wanted: NDArray[np.bool_], strategy: Strategy, seed: int, error: float
-) -> tuple[list[float], list[float], list[float]]:
+) -> tuple[list[float], list[float], list[float], list[float]]:
     generator = np.random.default_rng((seed, 7))
     members = int(wanted.sum())
     rows = generator.choice(np.flatnonzero(wanted), EXAMPLES, replace=False)
     answers = Answers(rows, np.ones(EXAMPLES, bool), ("example",) * EXAMPLES)
-    found, possible, precision = [], [], []
+    found, possible, precision, harvest = [], [], [], []
     for sheet in range(ROUNDS + 1):
         scores, shown, reasons = strategy(features, answers, seed)
-        found.append(int((answers.wanted & wanted[answers.rows]).sum()) / members)
+        yes = int((answers.wanted & wanted[answers.rows]).sum())
+        found.append(yes / members)
         possible.append(min(members, len(answers.rows)) / members)
-        precision.append(_precision(scores, wanted, answers.rows))
+        hits = int(wanted[_first(scores, answers.rows, TOP)].sum())
+        left = members - int(wanted[answers.rows].sum())
+        precision.append(hits / min(TOP, left) if left else float("nan"))
+        harvest.append((yes + hits) / min(members, len(answers.rows) + TOP))
         if sheet == ROUNDS or not len(shown):
             continue
         said = wanted[shown] ^ (generator.random(len(shown)) < error)
@@ -165,18 +173,21 @@ def _search(
             np.concatenate([answers.wanted, said]),
             (*answers.reasons, *reasons[: len(shown)]),
         )
-    return found, possible, precision
-
-
-def _precision(scores: Floats, wanted: NDArray[np.bool_], labelled: Rows) -> float:
-    left = int(wanted.sum() - wanted[labelled].sum())
-    return float(wanted[_first(scores, labelled, TOP)].sum() / min(TOP, left)) if left else float("nan")
+    return found, possible, precision, harvest
 
 
 def _first(scores: Floats, labelled: Rows, count: int = SHEET) -> Rows:
     """The highest scores without a label; equal ones by row."""
     free = np.setdiff1d(np.arange(len(scores)), labelled)
     return free[np.argsort(-scores[free], kind="stable")[:count]]
+
+
+MEASURES: Mapping[str, Callable[[Curves], Floats]] = {
+    "precision_top50": lambda curves: curves.precision[:, -1],
+    "harvest": lambda curves: curves.harvest[:, -1],
+    "area": lambda curves: curves.area,
+}
+"""Figures of a search after its last round, by seed."""
 
 
 def paired_interval(first: Floats, second: Floats, draws: int = 4000) -> tuple[float, float, float]:
@@ -214,12 +225,15 @@ def report(results: Mapping[str, Mapping[str, Curves]], members: Mapping[str, in
                 "error": error, "strategy": name, "target": target, "members": members[target],
                 "found": np.round(curve.found.mean(axis=0), 3).tolist(),
                 "precision_top50": np.round(np.nanmean(curve.precision, axis=0), 3).tolist(),
+                "harvest": np.round(curve.harvest.mean(axis=0), 3).tolist(),
                 "area": round(float(curve.area.mean()), 4),
             }  # fmt: skip
             print(json.dumps(line), flush=True)
+    if not large:
+        return
     for name, curves in results.items():
         line = {"error": error, "strategy": name, "targets": len(large)}
-        for what, value in (("precision_top50", lambda c: c.precision[:, -1]), ("area", lambda c: c.area)):
+        for what, value in MEASURES.items():
             mine = np.array([value(results["ours"][target]) for target in large])
             theirs = np.array([value(curves[target]) for target in large])
             line[what] = round(float(np.nanmean(theirs)), 4)
