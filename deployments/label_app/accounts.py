@@ -36,6 +36,14 @@ class Accounts:
         with self._database.reading() as session:
             return session.scalar(select(func.count()).where(Account.ended_at.is_(None))) or 0
 
+    def demand(self) -> None:
+        """Raise GalaxyError if nobody could sign in."""
+        if not self.count():
+            raise GalaxyError(
+                "beyond this machine's loopback the label app demands accounts, and there are none; make one with "
+                "`galaxy label add-user NAME --role admin`"
+            )
+
     def add(self, name: str, role: str, password: str) -> None:
         """Make an account.
 

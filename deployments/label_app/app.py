@@ -12,15 +12,15 @@ from starlette.staticfiles import StaticFiles
 
 from deployments.label_app import found, galaxies, handing_on, rounds, searches, sign_in
 from deployments.label_app.accounts import Accounts
+from deployments.label_app.addresses import LOOPBACK_HOSTS
 from deployments.label_app.catalogues import Library
 from deployments.label_app.database import Database
 from deployments.label_app.learning import Learners
 from deployments.label_app.models import Models
 from deployments.label_app.pages import STATIC, add_error_pages
 from deployments.label_app.people import local_person
-from deployments.label_app.security import LOOPBACK_HOSTS, Doorkeeper, guard
+from deployments.label_app.security import Doorkeeper, guard
 from deployments.label_app.service import Service, service_of
-from infra.errors import GalaxyError
 from infra.settings import Settings
 
 
@@ -41,12 +41,8 @@ def create_app(settings: Settings, *, accounts_demanded: bool = False, hosts: It
     """
     database = Database(settings.label_database_url)
     accounts = Accounts(database)
-    if accounts_demanded and not accounts.count():
-        database.close()
-        raise GalaxyError(
-            "beyond this machine's loopback the label app demands accounts, and there are none; make one with "
-            "`galaxy label add-user NAME --role admin`"
-        )
+    if accounts_demanded:
+        accounts.demand()
     service = Service(
         settings,
         database,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from deployments.label_app.addresses import is_loopback
 from infra.environment import prepare_environment, refuse_full_disk
 from infra.errors import GalaxyError
 from infra.settings import Settings
@@ -72,13 +73,16 @@ def run_service(host: str, port: int, sign_in: bool, allowed_hosts: Sequence[str
     settings = Settings.from_environment()
     prepare_environment(settings)
     refuse_full_disk(settings)
+    accounts_demanded = sign_in or not is_loopback(host)
+    if accounts_demanded:
+        with _accounts() as accounts:
+            accounts.demand()
     import uvicorn  # late, as the app brings torch
 
     from deployments.label_app.app import create_app
-    from deployments.label_app.security import is_loopback
 
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(levelname)s %(name)s %(message)s")
-    app = create_app(settings, accounts_demanded=sign_in or not is_loopback(host), hosts=allowed_hosts)
+    app = create_app(settings, accounts_demanded=accounts_demanded, hosts=allowed_hosts)
     typer.echo(
         f"labels  http://{f'[{host}]' if ':' in host else host}:{port}   find galaxies by example; Ctrl-C stops it"
     )

@@ -13,7 +13,7 @@ from typing import Any
 import requests
 
 PROJECT = Path(__file__).parents[3]
-START_SECONDS = 120
+START_SECONDS = 300
 
 
 def environment(home: Path) -> dict[str, str]:
@@ -31,7 +31,7 @@ def galaxy(home: Path, *arguments: str, stdin: str = "") -> subprocess.Completed
         input=stdin,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=START_SECONDS,
         check=False,
     )
 

@@ -47,7 +47,7 @@ def test_no_acknowledged_vote_is_lost(settings: Settings) -> None:
     for thread in threads:
         thread.start()
     try:
-        assert enough.wait(90), (settings.home / "label.log").read_text()
+        assert enough.wait(180), (settings.home / "label.log").read_text()
     finally:
         process.send_signal(signal.SIGKILL)
         process.wait()

@@ -11,10 +11,11 @@ from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
 
 from deployments.label_app.accounts import Accounts
+from deployments.label_app.addresses import is_loopback
 from deployments.label_app.app import create_app
 from deployments.label_app.database import Database
 from deployments.label_app.pace import SignInPace
-from deployments.label_app.security import LARGEST_BODY, is_loopback
+from deployments.label_app.security import LARGEST_BODY
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tests.deployments.label_app.conftest import PASSWORD, Browser
