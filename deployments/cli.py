@@ -14,6 +14,7 @@ import typer
 from rich.console import Console
 from rich.text import Text
 
+from deployments.label_app.command import PORT, label
 from infra.environment import prepare_environment, refuse_full_disk, running_services
 from infra.errors import GalaxyError
 from infra.leftovers import mark_run, stop_leftovers
@@ -22,6 +23,7 @@ from infra.settings import Settings
 app = typer.Typer(
     help="From a sky survey to science.", no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False
 )
+app.add_typer(label, name="label")
 
 Survey = Annotated[str, typer.Option(help="Name of a shipped survey, or the path of a survey definition in TOML.")]
 ProfileOption = Annotated[str, typer.Option(help="Name of a shipped profile, or the path of a profile in TOML.")]
@@ -65,8 +67,9 @@ def run(
 def up(
     prefect_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the Prefect server and UI.")] = 4200,
     mlflow_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the MLflow server and UI.")] = 5000,
+    label_port: Annotated[int, typer.Option(min=1, max=65535, help="Port of the label app.")] = PORT,
 ) -> None:
-    """Run Prefect server, worker and MLflow server on this machine, on loopback, until Ctrl-C."""
+    """Run Prefect server, worker, MLflow server and label app on this machine, on loopback, until Ctrl-C."""
     from infra.stack import LocalStack
 
     settings = Settings.from_environment()
@@ -78,7 +81,12 @@ def up(
         stop_leftovers(settings)
     console.print("starting; the first time takes about half a minute ...")
     LocalStack(
-        settings, prefect_port, mlflow_port, _prefect_file(), lambda line: console.print(line, highlight=False)
+        settings,
+        prefect_port,
+        mlflow_port,
+        label_port,
+        _prefect_file(),
+        lambda line: console.print(line, highlight=False),
     ).run()
 
 

@@ -8,6 +8,7 @@ from pydantic import Field
 
 SurveyName = Annotated[str, Field(title="Survey", min_length=1, max_length=400, json_schema_extra={"position": 0})]
 ProfileName = Annotated[str, Field(title="Profile", min_length=1, max_length=400, json_schema_extra={"position": 1})]
+SearchName = Annotated[str, Field(title="Search", min_length=1, max_length=400, json_schema_extra={"position": 0})]
 Epochs = Annotated[float, Field(title="Epochs", ge=0, le=10_000, json_schema_extra={"position": 2})]
 NO_LIMIT = 100_000_000
 """Steps; who asks for epochs in a form means them, whatever the profile's limit is."""

@@ -6,7 +6,7 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlencode
 from uuid import UUID
 
@@ -21,7 +21,8 @@ from prefect.artifacts import (
 from prefect.client.schemas.objects import State, TaskRun
 
 from infra.progress import StageProgress, listening
-from tasks.chain import Chain
+
+T = TypeVar("T")
 
 SECONDS_BETWEEN_UPDATES = 10.0
 
@@ -47,10 +48,10 @@ def progress_shown(stage: str) -> Iterator[None]:
     update_progress_artifact(artifact, progress=100.0, description=f"{stage} is done")
 
 
-def reported(stage: str, step: Task[[Chain], dict[str, Any]], chain: Chain) -> dict[str, Any]:
-    """Run one stage's task with its progress shown, and publish what it returned."""
+def reported(stage: str, step: Task[[T], dict[str, Any]], given: T) -> dict[str, Any]:
+    """Run one stage's task with its progress shown, and publish what it returned; `given` is a chain, or a search."""
     with progress_shown(stage):
-        result = step.with_options(retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass_next_time)(chain)
+        result = step.with_options(retries=2, retry_delay_seconds=5, retry_condition_fn=_may_pass_next_time)(given)
     publish_result(stage, result)
     get_run_logger().info(
         "%s is %s: %s", stage, "skipped, done before" if result.get("skipped") else "done", result["folder"]

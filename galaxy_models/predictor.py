@@ -13,7 +13,13 @@ from torch import nn
 
 from .card import WEIGHTS_FILE, CardError, ModelCard
 
-MODULES = {"lvm": ".lvm", "morphology": ".multitask", "align": ".align", "lens": ".detection"}
+MODULES = {
+    "lvm": ".lvm",
+    "morphology": ".multitask",
+    "align": ".align",
+    "lens": ".detection",
+    "search": ".search_model",
+}
 """Architecture kind to the module that has `build(card) -> Network`; imported when it is used."""
 
 

@@ -12,6 +12,7 @@ from infra.remote import is_url
 HOME_VARIABLE = "GALAXY_HOME"
 SKY_VARIABLE = "GALAXY_SKY"
 STORE_VARIABLE = "GALAXY_STORE"
+LABELS_VARIABLE = "GALAXY_LABEL_DATABASE"
 
 
 class Settings(BaseModel):
@@ -27,17 +28,22 @@ class Settings(BaseModel):
     sky: Path = Field(description="Folder of real images for the survey `real_sky` (GALAXY_SKY).")
     store: str = Field("", description="Folder or URL of the stamps, such as s3://bucket/stamps; in `home` if empty.")
     mlflow_uri: str = Field(description="MLflow tracking and registry address (MLFLOW_TRACKING_URI).")
+    label_database: str = Field("", description="SQLAlchemy URL of the label app's database; in `home` if empty.")
 
     @classmethod
     def from_environment(cls) -> Settings:
-        """Read GALAXY_HOME, GALAXY_SKY, GALAXY_STORE and MLFLOW_TRACKING_URI; each has a default beside this folder."""
+        """Read GALAXY_HOME, GALAXY_SKY, GALAXY_STORE, GALAXY_LABEL_DATABASE and MLFLOW_TRACKING_URI.
+
+        Each has a default, beside this folder.
+        """
         home = Path(os.environ.get(HOME_VARIABLE, "galaxy-data")).expanduser().resolve()
         sky = Path(os.environ.get(SKY_VARIABLE, "../shared/sky")).expanduser().resolve()
         mlflow_uri = os.environ.get("MLFLOW_TRACKING_URI", f"sqlite:///{home / 'mlflow' / 'mlflow.db'}")
         store = os.environ.get(STORE_VARIABLE, "").rstrip("/")
         if store and not is_url(store):
             store = str(Path(store).expanduser().resolve())
-        return cls(home=home, sky=sky, store=store, mlflow_uri=mlflow_uri)
+        label_database = os.environ.get(LABELS_VARIABLE, "")
+        return cls(home=home, sky=sky, store=store, mlflow_uri=mlflow_uri, label_database=label_database)
 
     @property
     def mlflow_artifacts(self) -> Path:
@@ -53,3 +59,8 @@ class Settings(BaseModel):
     def catalogues(self) -> Path:
         """Folder of published catalogues."""
         return self.home / "catalogues"
+
+    @property
+    def label_database_url(self) -> str:
+        """Where the label app keeps searches, votes and accounts."""
+        return self.label_database or f"sqlite:///{self.home / 'label' / 'label.db'}"

@@ -1,4 +1,4 @@
-"""The services of one machine: Prefect server, process worker and MLflow server, on loopback, as one."""
+"""The services of one machine: Prefect server, process worker, MLflow server and label app, on loopback, as one."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class LocalStack:
     ----------
     settings
         Where databases, artifacts and logs live.
-    prefect_port, mlflow_port
+    prefect_port, mlflow_port, label_port
         Loopback ports.
     prefect_file
         The `prefect.yaml` whose deployments the worker serves.
@@ -53,10 +53,16 @@ class LocalStack:
     """
 
     def __init__(
-        self, settings: Settings, prefect_port: int, mlflow_port: int, prefect_file: Path, say: Callable[[str], None]
+        self,
+        settings: Settings,
+        prefect_port: int,
+        mlflow_port: int,
+        label_port: int,
+        prefect_file: Path,
+        say: Callable[[str], None],
     ) -> None:
         self.settings = settings
-        self.ports = {"prefect": prefect_port, "mlflow": mlflow_port}
+        self.ports = {"prefect": prefect_port, "mlflow": mlflow_port, "label": label_port}
         self.addresses = {name: f"http://{HOST}:{port}" for name, port in self.ports.items()}
         self.prefect_file = prefect_file
         self.say = say
@@ -103,15 +109,18 @@ class LocalStack:
         prefect = [sys.executable, "-m", "prefect"]
         self._spawn("prefect", [*prefect, "server", "start", "--host", HOST, "--port", str(self.ports["prefect"])])
         self._spawn("mlflow", self._mlflow_command())
+        self._spawn("label", [sys.executable, "-m", "deployments.cli", "label", "--port", str(self.ports["label"])])
         self._wait("prefect", "/api/health")
         self._call([*prefect, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"])
         self._call([*prefect, "--no-prompt", "deploy", "--all", "--prefect-file", str(self.prefect_file)])
         self._spawn("worker", [*prefect, "worker", "start", "--pool", WORK_POOL, "--type", "process", "--limit", "1"])
         self._wait("mlflow", "/health")
+        self._wait("label", "/health")
         content = {"pid": os.getpid(), "addresses": self.addresses}
         write_atomic(self.settings.home / SERVICES_FILE, json.dumps(content).encode())
         self.say(f"Prefect  {self.addresses['prefect']}   start and watch runs")
         self.say(f"MLflow   {self.addresses['mlflow']}   experiments and models")
+        self.say(f"labels   {self.addresses['label']}   find galaxies by example")
         self.say(f"logs     {self._logs()}")
         self.say("Ctrl-C stops all of them")
 

@@ -148,7 +148,7 @@ def survey_run_tracking(
         run_name=name or f"{survey.name} {profile.name}",
         tags={**_tags(survey, profile), **flow.tags(), "galaxy.kind": "survey-run"},
     )
-    with _ending(settings, run.info.run_id):
+    with ending(settings, run.info.run_id):
         yield SurveyRun(settings, experiment_id, run.info.run_id)
 
 
@@ -202,7 +202,7 @@ def stage_run(
         content = {"tracking_uri": settings.mlflow_uri, "experiment_id": experiment_id, "run_id": run_id}
         write_atomic(folder / RUN_FILE, json.dumps(content).encode())
     close_abandoned(settings, experiment_id)
-    with _ending(settings, run_id):
+    with ending(settings, run_id):
         journal = MetricJournal(client, run_id, folder / JOURNAL_FILE, flush_seconds)
         tracked = StageRun(settings, experiment_id, run_id, stage, survey.name, journal)
         try:
@@ -233,7 +233,8 @@ def close_abandoned(settings: Settings, experiment_id: str) -> list[str]:
 
 
 @contextmanager
-def _ending(settings: Settings, run_id: str) -> Iterator[None]:
+def ending(settings: Settings, run_id: str) -> Iterator[None]:
+    """Close a run as FINISHED, FAILED with the reason as tag `galaxy.error`, or KILLED, when the context ends."""
     client = connect(settings)
     try:
         yield
@@ -277,9 +278,12 @@ def _read_run_file(folder: Path) -> dict[str, Any] | None:
 
 
 def _tags(survey: SurveyDefinition, profile: Profile) -> dict[str, str]:
+    return {"galaxy.survey": survey.name, "galaxy.profile": profile.name, **process_tags()}
+
+
+def process_tags() -> dict[str, str]:
+    """Which code does the work, in which process of which machine."""
     tags = {
-        "galaxy.survey": survey.name,
-        "galaxy.profile": profile.name,
         "galaxy.version": version("galaxy-lvm"),
         HOST_TAG: socket.gethostname(),
         PROCESS_TAG: f"{os.getpid()}:{psutil.Process().create_time():.2f}",

@@ -89,10 +89,18 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def start_services(environment: dict[str, str], prefect_port: int, mlflow_port: int) -> subprocess.Popen[str]:
+def start_services(
+    environment: dict[str, str], prefect_port: int, mlflow_port: int, label_port: int | None = None
+) -> subprocess.Popen[str]:
     """`galaxy up` in the project's folder."""
     return subprocess.Popen(
-        [GALAXY, "up", "--prefect-port", str(prefect_port), "--mlflow-port", str(mlflow_port)],
+        [
+            GALAXY,
+            "up",
+            *("--prefect-port", str(prefect_port)),
+            *("--mlflow-port", str(mlflow_port)),
+            *("--label-port", str(free_port() if label_port is None else label_port)),
+        ],
         cwd=PROJECT,
         env=environment,
         stdout=subprocess.PIPE,

@@ -33,6 +33,9 @@ def test_wheel_holds_the_packages_and_nothing_else(wheel: Path) -> None:
     assert {name.split("/")[0] for name in names if ".dist-info" not in name} == PACKAGES
     assert "deployments/surveys/real_sky.toml" in names
     assert "deployments/profiles/laptop.toml" in names
+    assert {"templates/round.html", "static/sheet.js", "migrations/versions/events_and_accounts.py"} <= {
+        name.removeprefix("deployments/label_app/") for name in names
+    }
     assert not [name for name in names if "test_" in name]
 
 

@@ -24,8 +24,8 @@ def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
     return flow
 
 
-def test_every_stage_and_the_whole_run_are_deployed() -> None:
-    assert sorted(deployment["name"] for deployment in DEPLOYMENTS) == sorted([*STAGES, "survey-run"])
+def test_every_stage_the_whole_run_and_scoring_are_deployed() -> None:
+    assert sorted(deployment["name"] for deployment in DEPLOYMENTS) == sorted([*STAGES, "survey-run", "score-search"])
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])

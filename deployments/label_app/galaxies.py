@@ -1,0 +1,79 @@
+"""Pictures of stamps, and the page of one galaxy."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+from urllib.parse import urlencode
+
+from fastapi import APIRouter, Path, Request, Response
+
+from deployments.label_app.pages import page
+from deployments.label_app.security import KnownPerson
+from deployments.label_app.service import LARGEST_ID, Service, service_of
+
+router = APIRouter()
+
+StretchName = Literal["viewer", "faint", "cores", "negative"]
+Row = Annotated[int, Path(ge=0, le=LARGEST_ID)]
+
+A_YEAR = "private, max-age=31536000, immutable"
+"""The address holds the catalogue's digest, so that what it shows never changes."""
+
+NEIGHBOURS = 8
+SKY_VIEWER = "https://www.legacysurvey.org/viewer"
+HIDDEN = ("row", "object_id", "ra", "dec", "refused", "unanswered", "boxes", "dataset_digest")
+"""Columns of the catalogue that the page shows elsewhere or not at all."""
+
+
+@router.get("/stamps/{catalogue}/{row}/{stretch}.jpg")
+def stamp_picture(request: Request, catalogue: str, row: Row, stretch: StretchName, person: KnownPerson) -> Response:
+    """A stamp as a JPEG, which the browser keeps."""
+    service = service_of(request)
+    opened = service.library.catalogue(catalogue)
+    opened.check_row(row)
+    headers = {"ETag": f'"{service.pictures.digest(opened, row)}-{stretch}"', "Cache-Control": A_YEAR}
+    if headers["ETag"] in request.headers.get("if-none-match", ""):
+        return Response(status_code=304, headers=headers)
+    return Response(service.pictures.jpeg(opened, row, stretch), media_type="image/jpeg", headers=headers)
+
+
+@router.get("/galaxies/{catalogue}/{row}")
+async def show_galaxy(
+    request: Request,
+    catalogue: str,
+    row: Row,
+    person: KnownPerson,
+    stretch: StretchName = "viewer",
+    part: bool = False,
+) -> Response:
+    """A galaxy at large, with its neighbours and what the catalogue says; `part` leaves out what is around it."""
+    service = service_of(request)
+    content = await service.learners.run(_describe, service, catalogue, row)
+    return page(request, "galaxy_part.html" if part else "galaxy.html", stretch=stretch, **content)
+
+
+def _describe(service: Service, name: str, row: int) -> dict[str, Any]:
+    catalogue = service.library.catalogue(name)
+    catalogue.check_row(row)
+    position = catalogue.position(row)
+    values = {key: _text(value) for key, value in catalogue.values(row).items() if key not in HIDDEN}
+    near = catalogue.neighbours(catalogue.features.features[row], NEIGHBOURS, without=[row])
+    return {
+        "catalogue": catalogue.name,
+        "row": row,
+        "object_id": catalogue.object_id(row),
+        "digest": service.pictures.digest(catalogue, row),
+        "position": position,
+        "viewer": None if position is None else _viewer(position),
+        "values": values,
+        "neighbours": [(int(other), catalogue.object_id(int(other))) for other in near],
+    }
+
+
+def _viewer(position: tuple[float, float]) -> str:
+    ra, dec = position
+    return f"{SKY_VIEWER}?{urlencode({'ra': f'{ra:.6f}', 'dec': f'{dec:.6f}', 'layer': 'ls-dr10', 'zoom': 16})}"
+
+
+def _text(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, float) else str(value)

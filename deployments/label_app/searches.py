@@ -1,0 +1,180 @@
+"""Searches: their list, a new one, and the page of each."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from fastapi import APIRouter, File, Form, HTTPException, Request, Response, UploadFile
+from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
+from starlette.responses import RedirectResponse
+
+from deployments.label_app.catalogues import Catalogue
+from deployments.label_app.events import SEARCH, Stamp, add_examples, add_round, labels_of
+from deployments.label_app.examples import LONGEST_TEXT, find_examples
+from deployments.label_app.labels import Labels
+from deployments.label_app.pages import page
+from deployments.label_app.people import Person
+from deployments.label_app.results import agreements, tested_quality
+from deployments.label_app.security import KnownPerson
+from deployments.label_app.service import Id, Service, service_of
+from deployments.label_app.sheets import first_sheet_of, remaining, state_of
+from deployments.label_app.tables import NAME_LENGTH, Round, Search, Upload
+from deployments.label_app.uploads import LARGEST_FILE, MOST_PICTURES, as_png, open_uploads
+from infra.errors import GalaxyError
+
+router = APIRouter()
+
+THRESHOLD = 0.5
+
+
+@router.get("/")
+def list_searches(request: Request, person: KnownPerson) -> Response:
+    """All searches, the newest first; or what to run where nothing can be searched."""
+    service = service_of(request)
+    with service.database.reading() as session:
+        searches = list(session.scalars(select(Search).order_by(Search.id.desc())))
+        sheets = session.execute(select(Round.search_id, func.count()).group_by(Round.search_id)).all()
+        rounds = {search_id: count for search_id, count in sheets}
+        counts = {search.id: labels_of(session, search.id).counts() for search in searches}
+    empty = "" if service.library.folders() else service.library.explain_empty()
+    return page(request, "searches.html", searches=searches, counts=counts, rounds=rounds, empty=empty)
+
+
+@router.get("/searches/new")
+def new_search(request: Request, person: KnownPerson) -> Response:
+    """The form of a new search."""
+    return _form(request)
+
+
+@router.post("/searches/new")
+async def begin_search(
+    request: Request,
+    person: KnownPerson,
+    name: Annotated[str, Form(max_length=400)] = "",
+    catalogue: Annotated[str, Form(max_length=200)] = "",
+    wanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "",
+    unwanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "",
+    pictures: Annotated[list[UploadFile] | None, File()] = None,
+) -> Response:
+    """Make the search and show its first sheet; what cannot be taken is said above the form."""
+    service = service_of(request)
+    chosen = [one for one in pictures or [] if one.filename]  # an empty field is sent as a file without a name
+    files = [(str(one.filename), await one.read(LARGEST_FILE + 1)) for one in chosen[: MOST_PICTURES + 1]]
+    try:
+        search_id = await service.learners.run(_begin, service, person, name, catalogue, wanted, unwanted, files)
+    except GalaxyError as error:
+        given = {"name": name, "catalogue": catalogue, "wanted": wanted, "unwanted": unwanted}
+        return _form(request, 400, str(error), **given)
+    return RedirectResponse(f"/searches/{search_id}", status_code=303)
+
+
+@router.get("/searches/{search_id}")
+async def show_search(request: Request, search_id: Id, person: KnownPerson) -> Response:
+    """How far a search is: labels, what is left, people, and the test."""
+    service = service_of(request)
+    content = await service.learners.run(_overview, service, search_id, person)
+    return page(request, "search.html", **content)
+
+
+def find_or_404(session: Session, search_id: int) -> Search:
+    """A search; HTTP 404 if there is none."""
+    search = session.get(Search, search_id)
+    if search is None:
+        raise HTTPException(404, f"there is no search {search_id}")
+    return search
+
+
+def _form(request: Request, status: int = 200, problem: str = "", **given: str) -> Response:
+    library = service_of(request).library
+    folders = library.folders()
+    catalogues = [(folder.name, f"{folder.parent.name}, {folder.name}") for folder in folders]
+    empty = "" if folders else library.explain_empty()
+    return page(request, "new.html", status, catalogues=catalogues, empty=empty, problem=problem, given=given)
+
+
+def _begin(
+    service: Service,
+    person: Person,
+    name: str,
+    key: str,
+    wanted: str,
+    unwanted: str,
+    files: Sequence[tuple[str, bytes]],
+) -> int:
+    name = " ".join(name.split())
+    if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
+        raise GalaxyError(f"a search needs a name of 1 to {NAME_LENGTH} printable characters; this has {len(name)}")
+    catalogue = service.library.catalogue(key)
+    good, bad = find_examples(catalogue, wanted), find_examples(catalogue, unwanted)
+    pictures = open_uploads(files, catalogue.prepared.dataset.stamp_size)
+    both = sorted(set(good) & set(bad))
+    if both:
+        raise GalaxyError(f"{catalogue.object_id(both[0])} is given as wanted and as not wanted")
+    search = Search(
+        name=name,
+        owner=person.name,
+        survey=catalogue.survey,
+        catalogue=catalogue.name,
+        dataset_digest=catalogue.dataset_digest,
+        model=catalogue.features.model,
+        model_version=str(catalogue.features.model_version),
+        seed=secrets.randbelow(2**31),
+    )
+    stamps = {answer: _named(service, catalogue, rows) for answer, rows in (("yes", good), ("no", bad))}
+    alike = first_sheet_of(service, search, catalogue, [*good, *bad], pictures) if pictures else []
+    try:
+        with service.database.writing() as session:
+            session.add(search)
+            session.flush()
+            for answer, some in stamps.items():
+                add_examples(session, search, person.name, some, answer, f"begin-{search.id}")
+            for picture in pictures:
+                content = as_png(picture)
+                digest = hashlib.sha256(content).hexdigest()
+                session.add(Upload(search_id=search.id, person=person.name, picture=content, digest=digest))
+            if alike:
+                add_round(session, Round(search_id=search.id, person=person.name, kind=SEARCH), alike)
+    except IntegrityError:
+        raise GalaxyError(f"there is a search {name!r} already; choose another name") from None
+    return search.id
+
+
+def _named(service: Service, catalogue: Catalogue, rows: list[int]) -> list[Stamp]:
+    return [Stamp(row, catalogue.object_id(row), service.pictures.digest(catalogue, row)) for row in rows]
+
+
+def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any]:
+    with service.database.reading() as session:
+        search = find_or_404(session, search_id)
+        state = state_of(service, session, search_id, person)
+        tested = labels_of(session, search_id, test=True)
+        sheets = list(session.scalars(select(Round).where(Round.search_id == search_id).order_by(Round.id)))
+    mine = {
+        kind: [sheet for sheet in sheets if (sheet.person, sheet.kind) == (person.name, kind)]
+        for kind in ("search", "review", "test")
+    }
+    return {
+        "search": search,
+        "state": state,
+        "counts": state.labels.counts(),
+        "left": remaining(service, state) if state.lesson.is_enough else None,
+        "galaxies": int(state.catalogue.searchable.sum()),
+        "mine": mine,
+        "people": _people(state.labels),
+        "agreements": agreements(state.labels),
+        "tested": tested.counts(),
+        "quality": tested_quality(service, state, tested, THRESHOLD),
+        "others_labelled": any(name != person.name for name in state.labels.of_person),
+    }
+
+
+def _people(labels: Labels) -> list[tuple[str, dict[str, int]]]:
+    return [
+        (name, {answer: list(rows.values()).count(answer) for answer in ("yes", "no", "unsure", "skip")})
+        for name, rows in sorted(labels.of_person.items())
+    ]

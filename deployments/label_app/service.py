@@ -1,0 +1,57 @@
+"""What all routes share: the database, the catalogues, the learners, and how people are known."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from fastapi import Path, Request
+
+from deployments.label_app.accounts import Accounts
+from deployments.label_app.catalogues import Library
+from deployments.label_app.database import Database
+from deployments.label_app.learning import Learners
+from deployments.label_app.models import Models
+from deployments.label_app.pace import SignInPace
+from deployments.label_app.people import Person
+from deployments.label_app.stamps import Pictures
+from infra.settings import Settings
+
+LARGEST_ID = 2**31 - 1
+Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
+"""A number in an address, as large as databases keep them."""
+
+
+@dataclass(frozen=True)
+class Service:
+    """One running label app.
+
+    Attributes
+    ----------
+    local_person
+        Who does everything, where nobody signs in; None where accounts are demanded.
+    csrf_key
+        Makes the pages' tokens.
+    """
+
+    settings: Settings
+    database: Database
+    accounts: Accounts
+    library: Library
+    learners: Learners
+    models: Models
+    csrf_key: bytes
+    local_person: Person | None = None
+    pictures: Pictures = field(default_factory=Pictures)
+    pace: SignInPace = field(default_factory=SignInPace)
+
+    def close(self) -> None:
+        """End the workers and let go of the database."""
+        self.learners.close()
+        self.database.close()
+
+
+def service_of(request: Request) -> Service:
+    """The service that answers a request."""
+    service: Service = request.app.state.service
+    return service

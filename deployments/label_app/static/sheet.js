@@ -1,0 +1,201 @@
+"use strict";
+// The sheet: clicks and keys become votes. A vote is shown at once, dotted until the service has it on its disk.
+
+const sheet = document.getElementById("sheet");
+const stamps = [...sheet.querySelectorAll(".stamp")];
+const token = document.querySelector('meta[name="csrf"]').content;
+const said = document.getElementById("said");
+const trouble = document.getElementById("trouble");
+const next = document.getElementById("next");
+const closer = document.getElementById("closer");
+const closerContent = document.getElementById("closer-content");
+const stretch = document.getElementById("stretch");
+
+const CYCLE = ["yes", "no", "unsure", "skip"];
+const KEYS = { y: "yes", n: "no", u: "unsure", s: "skip" };
+
+let queue = Promise.resolve(); // requests go out one after the other, so that undo finds the vote before it
+let waiting = 0;
+let current = 0;
+let leaving = false;
+
+function requestKey() {
+  const bytes = crypto.getRandomValues(new Uint8Array(16));
+  return [...bytes].map((byte) => byte.toString(16).padStart(2, "0")).join("");
+}
+
+async function send(action, content) {
+  const body = JSON.stringify(content);
+  const headers = { "content-type": "application/json", "x-csrf-token": token };
+  for (let attempt = 0; ; attempt += 1) {
+    let answer;
+    try {
+      answer = await fetch(`/rounds/${sheet.dataset.round}/${action}`, { method: "POST", headers, body });
+    } catch {
+      if (attempt < 3) { // the same key again: what arrived the first time does not count twice
+        await new Promise((resume) => setTimeout(resume, 400 * 2 ** attempt));
+        continue;
+      }
+      throw new Error("the service does not answer");
+    }
+    const told = await answer.json().catch(() => ({}));
+    if (!answer.ok) throw new Error(told.error || `the service answered ${answer.status}`);
+    return told;
+  }
+}
+
+function later(work) {
+  waiting += 1;
+  queue = queue.then(work).catch((error) => {
+    trouble.textContent = `Not kept: ${error.message}. Load the page again to see what is.`;
+    trouble.hidden = false;
+  }).finally(() => { waiting -= 1; });
+  return queue;
+}
+
+function show(stamp, answer) {
+  stamp.dataset.answer = answer || "";
+  const picture = stamp.querySelector(".picture");
+  picture.setAttribute("aria-label", picture.dataset.name + (answer ? `, ${answer}` : ""));
+}
+
+function vote(stamp, answer) {
+  const before = stamp.dataset.answer;
+  show(stamp, answer);
+  stamp.classList.add("waiting");
+  said.textContent = `${stamp.querySelector(".picture").dataset.name}: ${answer}`;
+  later(async () => {
+    try {
+      await send("votes", { place: Number(stamp.dataset.place), answer, key: requestKey() });
+    } catch (error) {
+      show(stamp, before);
+      throw error;
+    } finally {
+      stamp.classList.remove("waiting");
+    }
+  });
+}
+
+function undo() {
+  later(async () => {
+    const told = await send("undo", { key: requestKey() });
+    if (told.place === null) {
+      said.textContent = "Nothing left to undo on this sheet.";
+      return;
+    }
+    show(stamps[told.place], told.answer);
+    focusOn(told.place);
+    said.textContent = `Taken back; now ${told.answer || "without an answer"}.`;
+  });
+}
+
+function goOn() {
+  if (leaving) return;
+  leaving = true;
+  later(async () => {}).then(() => {
+    if (!trouble.hidden) { leaving = false; return; }
+    document.getElementById("next-button").disabled = true;
+    next.submit();
+  });
+}
+
+function noToTheRest() {
+  later(async () => {
+    const told = await send("rest", { key: requestKey() });
+    for (const place of told.places) show(stamps[place], told.answer);
+  });
+  goOn();
+}
+
+function focusOn(place) {
+  current = Math.max(0, Math.min(stamps.length - 1, place));
+  stamps[current].querySelector(".picture").focus();
+}
+
+function columns() {
+  const top = stamps[0].offsetTop;
+  const below = stamps.findIndex((stamp) => stamp.offsetTop > top);
+  return below < 0 ? stamps.length : below;
+}
+
+async function fill(address) {
+  const url = new URL(address, location.href);
+  url.searchParams.set("part", "true");
+  const answer = await fetch(url, { headers: { accept: "application/json" } });
+  if (!answer.ok) {
+    const told = await answer.json().catch(() => ({}));
+    closerContent.textContent = told.error || `the service answered ${answer.status}`;
+    return;
+  }
+  const part = new DOMParser().parseFromString(await answer.text(), "text/html");
+  closerContent.replaceChildren(...part.body.childNodes);
+}
+
+async function lookCloser(stamp) {
+  closerContent.textContent = "…";
+  closer.showModal();
+  await fill(`/galaxies/${sheet.dataset.catalogue}/${stamp.dataset.row}?stretch=${stretch.value}`);
+}
+
+stamps.forEach((stamp, place) => {
+  stamp.addEventListener("focusin", () => { current = place; });
+  stamp.querySelector(".picture").addEventListener("click", (event) => {
+    if (event.detail === 0) return; // Enter and space have meanings of their own
+    vote(stamp, CYCLE[(CYCLE.indexOf(stamp.dataset.answer) + 1) % CYCLE.length]);
+  });
+  stamp.querySelector(".zoom").addEventListener("click", () => lookCloser(stamp));
+  stamp.querySelectorAll("[data-say]").forEach((button) => {
+    button.addEventListener("click", () => vote(stamp, button.dataset.say));
+  });
+});
+
+// Links to neighbours and other stretches stay in the dialog.
+closerContent.addEventListener("click", (event) => {
+  const link = event.target.closest('a[href^="/galaxies/"]');
+  if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
+  event.preventDefault();
+  fill(link.href);
+});
+closer.addEventListener("close", () => focusOn(current));
+
+stretch.value = sessionStorage.getItem("stretch") || "viewer";
+function restretch() {
+  sessionStorage.setItem("stretch", stretch.value);
+  for (const stamp of stamps) {
+    stamp.querySelector("img").src = `/stamps/${sheet.dataset.catalogue}/${stamp.dataset.row}/${stretch.value}.jpg`;
+  }
+}
+stretch.addEventListener("change", restretch);
+if (stretch.value !== "viewer") restretch();
+
+next.addEventListener("submit", (event) => { event.preventDefault(); goOn(); });
+document.getElementById("undo").addEventListener("click", undo);
+document.getElementById("rest").addEventListener("click", noToTheRest);
+
+document.addEventListener("keydown", (event) => {
+  if (closer.open || event.ctrlKey || event.metaKey || event.altKey) return;
+  const target = event.target;
+  if (target.closest("select, input, textarea, a")) return;
+  const onButton = target.closest("button:not(.picture)");
+  const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
+  if (event.key in steps) {
+    const place = current + steps[event.key];
+    if (place >= 0 && place < stamps.length) focusOn(place);
+  } else if (event.key in KEYS) {
+    vote(stamps[current], KEYS[event.key]);
+    if (current + 1 < stamps.length) focusOn(current + 1);
+  } else if (event.key === "z") {
+    undo();
+  } else if (event.key === "Enter" && !onButton) {
+    if (event.shiftKey) noToTheRest(); else goOn();
+  } else if (event.key === " " && !onButton) {
+    lookCloser(stamps[current]);
+  } else {
+    return;
+  }
+  event.preventDefault();
+});
+
+window.addEventListener("beforeunload", (event) => { if (waiting && !leaving) event.preventDefault(); });
+window.addEventListener("pageshow", (event) => { if (event.persisted) location.reload(); });
+focusOn(0);

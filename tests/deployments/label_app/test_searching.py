@@ -1,0 +1,186 @@
+"""The loop: from three examples to the rest of them, what is shown why, the test, and two people."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from fastapi import FastAPI
+
+from deployments.label_app.sampling import held_back
+from deployments.label_app.searches import find_or_404
+from deployments.label_app.service import Service
+from tests.deployments.label_app.conftest import Browser
+from tests.deployments.label_app.sky import CATALOGUE, COUNT, FAILED, FLAGGED, is_edge_on
+
+
+def held_of(app: FastAPI, search: int) -> set[str]:
+    """Galaxies that are held back for the test."""
+    service: Service = app.state.service
+    catalogue = service.library.catalogue(CATALOGUE)
+    with service.database.reading() as session:
+        from deployments.label_app.events import first_examples
+
+        seed, examples = find_or_404(session, search).seed, first_examples(session, search)
+    return {catalogue.object_id(row) for row in held_back(seed, catalogue.searchable, catalogue.groups, examples)}
+
+
+def test_three_examples_find_the_others(app: FastAPI, browser: Browser) -> None:
+    search = browser.begin()
+    found: list[tuple[str, bool]] = []
+    for number in range(5):
+        found += browser.label(search, after=number)
+    names = [name for name, _ in found]
+    assert len(names) == len(set(names)), "no galaxy comes twice"
+    held = held_of(app, search)
+    wanted = {f"galaxy-{i:03d}" for i in range(0, COUNT, 5)} - held - {"galaxy-000", "galaxy-005", "galaxy-010"}
+    assert not held & set(names)
+    assert sum(good for _, good in found) > 0.8 * len(wanted), "a fifth of the catalogue is wanted, and most is found"
+    assert {FAILED, FLAGGED}.isdisjoint(names)
+    assert len({"galaxy-001", "galaxy-002"} & set(names)) <= 1, "one of two that are the same object"
+
+
+def test_sheets_are_random_until_something_is_wanted(browser: Browser) -> None:
+    search = browser.begin(wanted="")
+    number, wanted = 0, False
+    while not wanted:
+        assert {reason for _, reason in browser.sheet(search, after=number)[1]} == {"random"}
+        wanted = any(good for _, good in browser.label(search, after=number))
+        number += 1
+    reasons = {reason for _, reason in browser.sheet(search, after=number)[1]}
+    assert "likely" in reasons and "random" in reasons
+
+
+def test_the_same_sheet_comes_back_and_a_second_click_makes_no_second_one(browser: Browser) -> None:
+    search = browser.begin()
+    number, stamps = browser.sheet(search)
+    assert browser.sheet(search, after=0) == (number, stamps)
+    browser.send(f"/rounds/{number}/votes", place=3, answer="unsure", key="abcdefgh")
+    page = browser.get(f"/rounds/{number}").text
+    assert re.findall(r'data-answer="(\w+)"', page) == ["unsure"]
+
+
+def test_no_to_the_rest_leaves_what_was_said(browser: Browser) -> None:
+    search = browser.begin()
+    number, stamps = browser.sheet(search)
+    browser.send(f"/rounds/{number}/votes", place=0, answer="yes", key="abcdefgh")
+    told = browser.send(f"/rounds/{number}/rest", key="ijklmnop").json()
+    assert told["places"] == list(range(1, len(stamps)))
+    answers = re.findall(r'data-answer="(\w+)"', browser.get(f"/rounds/{number}").text)
+    assert answers == ["yes"] + ["no"] * (len(stamps) - 1)
+    undone = browser.send(f"/rounds/{number}/undo", key="qrstuvwx").json()
+    assert undone == {"place": len(stamps) - 1, "answer": None}
+
+
+def test_examples_by_position_within_two_arcsec(app: FastAPI, browser: Browser) -> None:
+    catalogue = app.state.service.library.catalogue(CATALOGUE)
+    row = catalogue.row_of("galaxy-020")
+    ra, dec = catalogue.position(row)
+    near, far = f"{ra:.7f}, {dec + 1.5 / 3600:.7f}", f"{ra:.7f} {dec + 4 / 3600:.7f}"
+    search = browser.begin(wanted=near)
+    assert '<b class="yes">1</b> yes' in browser.get(f"/searches/{search}").text
+    browser.get("/searches/new")
+    refused = browser.submit("/searches/new", name="far", catalogue=CATALOGUE, wanted=far)
+    assert refused.status_code == 400 and "has no galaxy within 2" in refused.text
+    assert far in refused.text, "the form keeps what was typed"
+
+
+@pytest.mark.parametrize(
+    ("wanted", "told"),
+    [
+        ("galaxy-999", "is no object of the catalogue"),
+        (FAILED, "has no usable stamp"),
+        ("400.0 95.0", "is no object of the catalogue, nor a position"),
+        ("\n".join(["galaxy-000"] * 501), "at most 500"),
+    ],
+)
+def test_examples_that_cannot_be_taken_are_named(browser: Browser, wanted: str, told: str) -> None:
+    browser.get("/searches/new")
+    answer = browser.submit("/searches/new", name="wrong", catalogue=CATALOGUE, wanted=wanted)
+    assert answer.status_code == 400
+    assert told in answer.text
+
+
+def test_the_test_sample_is_blind_apart_and_measures_the_list(app: FastAPI, browser: Browser) -> None:
+    search = browser.begin()
+    held = held_of(app, search)
+    assert len(held) == (COUNT - 3 - 3) // 10, "without the examples, the failed, the flagged and the second twin"
+    browser.label(search)
+    browser.label(search, after=1)
+    tested = dict(browser.label(search, "test")) | dict(browser.label(search, "test", after=1))
+    assert set(tested) == held
+    _, stamps = browser.sheet(search, "search", after=2)
+    assert not held & {name for name, _ in stamps}
+    page = browser.get(f"/searches/{search}").text
+    assert f"{len(held)} labelled so far, {sum(tested.values())} of them yes" in page
+    assert "Completeness of that list" in page
+    over = browser.submit(f"/searches/{search}/rounds", kind="test", after=2)
+    assert over.status_code == 400 and "you have labelled all" in over.text
+    assert "%" not in re.findall(r'<span class="reason.*?</span>', browser.get("/rounds/3").text)[0], "blind"
+
+
+def test_held_back_is_a_function_of_seed_and_rows() -> None:
+    searchable, groups = np.ones(5000, bool), np.arange(5000)
+    searchable[::7] = False
+    first = held_back(11, searchable, groups, [3])
+    np.testing.assert_array_equal(first, held_back(11, searchable, groups, [3]))
+    assert len(np.intersect1d(first, held_back(12, searchable, groups, [3]))) < 0.2 * len(first)
+    assert searchable[first].all() and 3 not in first
+    assert abs(first[:200].mean() / 2500 - 1) < 0.15, "any first part is spread over the whole catalogue"
+
+
+def test_two_people_agree_and_disagree(signed_in: Callable[[str], Browser]) -> None:
+    one, other = signed_in("henrietta"), signed_in("cecilia")
+    search = one.begin(wanted="galaxy-000\ngalaxy-005")
+    labelled = dict(one.label(search))
+    assert not set(labelled) & {name for name, _ in other.sheet(search)[1]}, "not the stamps that she has at hand"
+    number, stamps = other.sheet(search, "review")
+    assert {name for name, _ in stamps} <= {*labelled, "galaxy-000", "galaxy-005"}
+    assert {reason for _, reason in stamps} == {"second opinion"}
+    for place, (name, _) in enumerate(stamps):
+        truth = is_edge_on(name)
+        answer = "yes" if truth != (place == 0) else "no"  # wrong about the first one
+        other.send(f"/rounds/{number}/votes", place=place, answer=answer, key=f"review-{place:04d}")
+    page = one.get(f"/searches/{search}").text
+    assert f"cecilia and henrietta both labelled {len(stamps)} galaxies" in page
+    assert "They disagree on 1" in page
+    assert "1</b> disputed, not learnt from" in page.replace("<b>", "")
+    assert one.get(f"/rounds/{number}").status_code == 403, "a sheet is its person's"
+
+
+def test_a_home_without_catalogues_says_what_to_run(app: FastAPI, browser: Browser) -> None:
+    for path in app.state.service.library.folders():
+        (path / "embeddings.npy").unlink()
+    for page in (browser.get("/"), browser.get("/searches/new")):
+        assert page.status_code == 200
+        assert "galaxy run" in page.text
+
+
+def test_pictures_are_kept_by_browsers_and_say_when_they_are_the_same(app: FastAPI, browser: Browser) -> None:
+    row = app.state.service.library.catalogue(CATALOGUE).row_of("galaxy-020")
+    path = f"/stamps/{CATALOGUE}/{row}/viewer.jpg"
+    picture = browser.client.get(path)
+    assert picture.headers["content-type"] == "image/jpeg" and picture.content[:2] == b"\xff\xd8"
+    assert "immutable" in picture.headers["cache-control"]
+    again = browser.client.get(path, headers={"if-none-match": picture.headers["etag"]})
+    assert again.status_code == 304 and not again.content
+    others = {browser.client.get(f"/stamps/{CATALOGUE}/{row}/{name}.jpg").content for name in ("faint", "negative")}
+    assert len(others | {picture.content}) == 3
+    failed = app.state.service.library.catalogue(CATALOGUE).row_of(FAILED)
+    for wrong in (f"{COUNT}/viewer", f"{failed}/viewer", f"{row}/unknown", "-1/viewer", f"{10**30}/viewer"):
+        assert browser.client.get(f"/stamps/{CATALOGUE}/{wrong}.jpg").status_code in (400, 422)
+
+
+def test_a_galaxy_at_large_with_values_neighbours_and_sky_viewer(app: FastAPI, browser: Browser) -> None:
+    catalogue = app.state.service.library.catalogue(CATALOGUE)
+    row = catalogue.row_of("galaxy-020")
+    page = browser.get(f"/galaxies/{CATALOGUE}/{row}?stretch=faint").text
+    assert "legacysurvey.org/viewer?ra=" in page and 'rel="noopener noreferrer"' in page
+    assert "p_edge_on" in page
+    near = [int(other) for other in re.findall(rf"/galaxies/{CATALOGUE}/(\d+)\?stretch=faint", page)]
+    near = [other for other in near if other != row]
+    assert len(near) == 8 and sum(is_edge_on(catalogue.object_id(other)) for other in near) >= 6
+    nowhere = catalogue.row_of("galaxy-004")
+    assert "position is not known" in browser.get(f"/galaxies/{CATALOGUE}/{nowhere}").text
