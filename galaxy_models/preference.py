@@ -1,11 +1,11 @@
 """Learns from a handful of answers what somebody looks for, and chooses what to show them next.
 
-What was tried, on two kinds of features (33 classical measures; 288 of a small network) and targets of Galaxy Zoo 2 and
-EFIGI, by the order of the galaxies not yet labelled: a Gaussian kernel as wide as a typical row is long ranks better than
-a straight line on the measures and like one on the network's features, their mixture a little better than either; a
-weak ridge (variance 10 of the logit) better than 1 or 0.1; all better than the nearest neighbour, and extra trees in
-between. Principal components change nothing, whitening and clipping do harm or nothing. Sheets that are nearly all
-"best" at first find more than sheets in which a quarter is uncertain from the start.
+What was tried, on two kinds of features (33 classical measures; 288 of a small network) and targets of Galaxy Zoo 2
+and EFIGI, by the order of the galaxies not yet labelled: a Gaussian kernel as wide as a typical row is long ranks
+better than a straight line on the measures and like one on the network's features, their mixture a little better
+than either; a weak ridge (variance 10 of the logit) better than 1 or 0.1; all better than the nearest neighbour,
+and extra trees in between. Principal components change nothing, whitening and clipping do harm or nothing. Sheets
+that are nearly all "best" at first find more than sheets of which a quarter is uncertain from the start.
 """
 
 from __future__ import annotations

@@ -108,7 +108,7 @@ class Catalogue:
 
     def row_of(self, object_id: str) -> int | None:
         """The row of an object, None if there is none of that name."""
-        [row] = self._names.get_indexer([object_id])
+        [row] = self._names.get_indexer(pd.Index([object_id]))
         return int(row) if row >= 0 else None
 
     def row_at(self, ra: float, dec: float) -> int | None:

@@ -4,9 +4,9 @@
 (N,) 1 for wanted, 0 for not, -1 for a row that is not in the target's pool (another source's galaxies, say). Rows that
 somebody has labelled count in no precision: `found` is the share of the members answered with yes so far, and
 `precision` counts the members among the 50 best of the rows left, over 50 or over the members left where those are
-fewer. A strategy that finds more leaves fewer, and harder ones, so that precision alone favours who finds little: asking
-at random leaves the easy ones for last. `harvest` adds both up: what was found and what those 50 would bring, of what so
-many looks could bring at best. Where no member is left there is no precision.
+fewer. A strategy that finds more leaves fewer, and harder ones, so that precision alone favours who finds little:
+asking at random leaves the easy ones for last. `harvest` adds both up: what was found and what those 50 would bring, of
+what so many looks could bring at best. Where no member is left there is no precision.
 """
 
 from __future__ import annotations
