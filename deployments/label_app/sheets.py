@@ -107,7 +107,9 @@ def lesson_of(session: Session, search: Search, labels: Labels) -> Lesson:
     """What the labels teach: each with why it was shown, since only random ones tell how many are wanted."""
     rows, wanted = labels.wanted()
     chosen = select(Shown.round_id, Shown.row, Shown.reason).join(Round, Round.id == Shown.round_id)
-    why = {(sheet, row): reason for sheet, row, reason in session.execute(chosen.where(Round.search_id == search.id))}
+    why: dict[tuple[int | None, int], str] = {
+        (sheet, row): reason for sheet, row, reason in session.execute(chosen.where(Round.search_id == search.id))
+    }
     reasons = [why.get((labels.rounds.get(int(row)), int(row)), EXAMPLE) for row in rows]
     return Lesson(
         rows,

@@ -70,12 +70,9 @@ def upgrade() -> None:
         sa.Column("request_key", sa.String(64), nullable=False),
         sa.UniqueConstraint("person", "request_key"),
     )
-    for table, own in (
-        ("uploads", [sa.Column("picture", sa.LargeBinary, nullable=False), sa.Column("digest", sa.String(64))]),
-        ("started_runs", [sa.Column("flow", sa.String(60)), sa.Column("flow_run_id", sa.String(64))]),
-    ):
-        for column in own:
-            column.nullable = False
+    picture = [sa.Column("picture", sa.LargeBinary, nullable=False), sa.Column("digest", sa.String(64), nullable=False)]
+    run = [sa.Column("flow", sa.String(60), nullable=False), sa.Column("flow_run_id", sa.String(64), nullable=False)]
+    for table, own in (("uploads", picture), ("started_runs", run)):
         op.create_table(
             table,
             sa.Column("id", sa.Integer, primary_key=True),
