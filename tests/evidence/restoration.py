@@ -228,7 +228,8 @@ def _flux(bench: Workbench, sizes: Sizes) -> Flux:
     }
     made = (
         f"{sizes.test} simulated test galaxies of {sizes.size} px, {sizes.train} training galaxies, "
-        f"{sizes.steps} steps of {sizes.batch}, seeds {list(sizes.seeds)}. Chosen on validation: {lucy}, {wiener}, learning rates {rates}; "
+        f"{sizes.steps} steps of {sizes.batch}, seeds {list(sizes.seeds)}. "
+        f"Chosen on validation: {lucy}, {wiener}, learning rates {rates}; "
         f"by S/N: {[str(each) for each in by_signal]}. Parameters: {parameters}"
     )
     tell_fluxes(bench, results, signal, made)
