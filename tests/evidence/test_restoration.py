@@ -94,8 +94,8 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
 ) -> None:
     tiny = restoration.Sizes(
         train=4, validation=3, test=4, tuned=2, batch=2, steps=2, rate_steps=1, seeds=(0, 1), rates=(1e-3,),
-        pedestals=(3.0,), iterations=(2, 4), balances=(1.0,), unet_width=4, pictures=4,
-        test_pictures=3, picture_steps=2,
+        pedestals=(3.0,), iterations=(2, 4), balances=(1.0,), unet_width=4,
+        pictures=4, test_pictures=3, picture_steps=2,
     )  # fmt: skip
     images = np.random.default_rng(3).integers(0, 255, (12, 3, 76, 76), dtype=np.uint8)
     table = pd.DataFrame({"source": "gz2", "split": ["train", "validation", "test"] * 4})
