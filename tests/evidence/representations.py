@@ -29,6 +29,7 @@ from tests.evidence.workbench import Workbench
 Vectors = NDArray[np.float64]
 
 EFIGI_TYPES = ("elliptical", "lenticular", "early_spiral", "late_spiral", "irregular")
+"""Of the label table `efigi_type`, whose classes are called `efigi_...`."""
 CLASSICAL = ("concentration", "asymmetry", "gini")
 PENALTIES = (0.003, 0.03, 0.3)
 NEIGHBOURS = 10
@@ -127,7 +128,7 @@ def _zoo(measurement: CrossFit) -> Question:
 
 
 def _efigi(stamps: Stamps) -> Question:
-    names = {name: code for code, name in enumerate(EFIGI_TYPES)}
+    names = {f"efigi_{name}": code for code, name in enumerate(EFIGI_TYPES)}
     codes = stamps.table["label.efigi_type"].astype("string").map(names).fillna(-1).to_numpy(dtype=np.int64)
     split = stamps.table["split"].to_numpy(dtype=str)
     parts = []
