@@ -7,11 +7,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from tests.evidence import parameters, workbench
 from tests.evidence.sersic_fit import SersicFitter, sersic_image
 from tests.evidence.workbench import Workbench
 
 SCALE = 0.262
+TINY = LvmConfiguration(8, (1, 1, 1, 1), (1, 1, 1), (2, 2, 2, 2), window=4)
 
 
 @pytest.mark.parametrize("index", [1.0, 2.5])
@@ -55,6 +57,7 @@ def test_a_run_keeps_its_table_and_a_second_run_measures_nothing(
     monkeypatch.setattr(parameters, "PICTURES", tmp_path / "pictures")
     tiny = parameters.Sizes(size=64, train=4, validation=3, test=3, batch=2, steps=2, seeds=(0, 1))
     monkeypatch.setattr(parameters, "SMALL", tiny)
+    monkeypatch.setattr(parameters, "build_lvm", lambda preset: GalaxyLVM(TINY))
     parameters.run(Workbench("parameters"))
     assert "measuring" in capsys.readouterr().err
     table = (tmp_path / "tables" / "parameters.md").read_text()

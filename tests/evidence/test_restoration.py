@@ -11,6 +11,7 @@ import torch
 
 from galaxy_models.degradation import Degradation
 from galaxy_models.flux_restoration import deconvolve, flux_loss, restore_flux, stretch, unstretch
+from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from tests.evidence import restoration, workbench
 from tests.evidence.deconvolution import RichardsonLucy, Wiener, restored
 from tests.evidence.image_measures import decibels, measured, similarity
@@ -19,6 +20,8 @@ from tests.evidence.simulated import sharp_stamp
 from tests.evidence.stamps import Stamps
 from tests.evidence.unet import PlainUNet
 from tests.evidence.workbench import Workbench
+
+TINY = LvmConfiguration(8, (1, 1, 1, 1), (1, 1, 1), (2, 2, 2, 2), window=4)
 
 
 @pytest.fixture(scope="module")
@@ -106,6 +109,7 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
     monkeypatch.setattr("tests.benchmarks.result.RESULTS", tmp_path / "results.jsonl")
     monkeypatch.setattr(restoration, "SMALL", tiny)
     monkeypatch.setattr(restoration, "legacy_patches", lambda size: None)
+    monkeypatch.setattr(restoration, "build_lvm", lambda preset: GalaxyLVM(TINY))
     monkeypatch.setattr(restoration, "real_stamps", lambda: pictures)
     restoration.run(Workbench("restoration"))
     first = capsys.readouterr()
