@@ -20,7 +20,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
-# An hour on two cores; FULL=1 measures the whole. PART=few_labels measures one part. What was measured is kept.
+# Small by default; FULL=1 measures the whole, PART=few_labels one part. What was measured is kept.
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(PART) $(if $(FULL),--full) $(if $(KEEP),--keep)
 

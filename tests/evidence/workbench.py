@@ -29,7 +29,7 @@ class Workbench:
     part
         Name of the module in this folder.
     full
-        Whether the whole is asked for, or what two cores do in an hour.
+        Whether the whole is asked for, or a size for two cores.
     keep
         Take measurements that older code made; by default those of other code are made again.
     """
