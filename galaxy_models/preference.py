@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from .acquisition import REASONS, Ranking, Sheet, choose
 from .answer_calibration import UNCALIBRATED, Calibration, calibrate
@@ -136,7 +137,7 @@ class Preference:
     def probabilities(self, rows: NDArray[np.int64] | Sequence[int] | None = None) -> NDArray[np.float32]:
         """(N,), or (len(rows),): how likely a row is wanted, calibrated; NaN where it has no features."""
         logits = self.scores if rows is None else self.scores[np.asarray(rows, np.int64)]
-        return np.asarray(1 / (1 + np.exp(-logits)), np.float32)
+        return np.asarray(expit(logits), np.float32)
 
     def propose(
         self,

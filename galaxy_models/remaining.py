@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
+from scipy.special import expit
 
 from .answer_calibration import Calibration
 
@@ -69,9 +70,9 @@ def estimate_remaining(logits: NDArray[np.float32], calibration: Calibration, sh
     count, edges = np.histogram(logits, BINS)
     filled = count > 0
     centre, count = ((edges[1:] + edges[:-1]) / 2)[filled], count[filled].astype(np.float64)
-    sums = np.array([count @ _sigmoid(curve) for curve in calibration.draws(centre, DRAWS, generator)])
+    sums = np.array([count @ expit(curve) for curve in calibration.draws(centre, DRAWS, generator)])
     share = np.clip(sums / len(logits), 1e-12, 1 - 1e-12)
-    share = _sigmoid(np.log(share / (1 - share)) + MISFIT * generator.standard_normal(DRAWS))
+    share = expit(np.log(share / (1 - share)) + MISFIT * generator.standard_normal(DRAWS))
     weight = _likelihood(share * len(logits), len(logits), shown)
     picks = generator.choice(DRAWS, DRAWS, p=weight)
     numbers = np.minimum(generator.poisson(share[picks] * len(logits)), len(logits))
@@ -86,7 +87,3 @@ def _likelihood(left: Floats, rows: int, shown: Shown) -> Floats:
     logarithm = shown.random_wanted * np.log(rate) + other * np.log1p(-rate)
     likelihood = np.exp(logarithm - logarithm.max())
     return np.asarray(likelihood / likelihood.sum())
-
-
-def _sigmoid(logits: Floats) -> Floats:
-    return np.asarray(1 / (1 + np.exp(-logits)))

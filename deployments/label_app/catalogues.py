@@ -21,7 +21,7 @@ from infra.settings import Settings
 from tasks.infer.publish import EMBEDDINGS, PREDICTIONS, PROOF
 from tasks.preprocess.duplicates import ARCSEC, unit_vectors
 from tasks.preprocess.prepared import MANIFEST, PreparedDataset
-from tasks.search.features import SearchFeatures
+from tasks.search.features import SearchFeatures, feature_cache
 from tasks.stamps.storage import open_storage
 
 MATCH_ARCSEC = 2.0
@@ -69,7 +69,7 @@ class Catalogue:
         proof = json.loads((folder / PROOF).read_text())
         survey = str(proof["survey"])
         prepared = _prepared_of(settings, survey, proof["dataset_digest"], folder)
-        features = SearchFeatures.open(folder, settings.home / "label" / "features")
+        features = SearchFeatures.open(folder, feature_cache(settings))
         table = prepared.columns(["state", "usable", "duplicate_group"])
         searchable = np.array((table["state"] == "valid") & table["usable"], bool)
         for start in range(0, len(searchable), BLOCK):

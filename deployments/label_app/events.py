@@ -26,11 +26,6 @@ class Stamp:
     digest: str
 
 
-def find_search(session: Session, search_id: int) -> Search | None:
-    """A search, or None."""
-    return session.get(Search, search_id)
-
-
 def add_examples(
     session: Session, search: Search, person: str, stamps: Sequence[Stamp], answer: str, request_key: str
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import getpass
 from dataclasses import dataclass
 
+from deployments.label_app.tables import NAME_LENGTH
+
 ROLES = ("viewer", "labeller", "admin")
 """Each may do what those before it may: look; search and label; start runs."""
 
@@ -27,4 +29,4 @@ def local_person() -> Person:
         name = getpass.getuser()
     except (KeyError, OSError):  # a container whose user has no name
         name = "local"
-    return Person(name[:60], "admin")
+    return Person(name[:NAME_LENGTH], "admin")

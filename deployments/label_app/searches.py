@@ -14,9 +14,9 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
 from deployments.label_app.catalogues import Catalogue
-from deployments.label_app.events import SEARCH, Stamp, add_examples, add_round, labels_of
+from deployments.label_app.events import KINDS, SEARCH, Stamp, add_examples, add_round, labels_of
 from deployments.label_app.examples import LONGEST_TEXT, find_examples
-from deployments.label_app.labels import Labels
+from deployments.label_app.labels import ANSWERS, Labels
 from deployments.label_app.pages import page
 from deployments.label_app.people import Person
 from deployments.label_app.results import agreements, tested_quality
@@ -154,10 +154,7 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
         state = state_of(service, session, search_id, person)
         tested = labels_of(session, search_id, test=True)
         sheets = list(session.scalars(select(Round).where(Round.search_id == search_id).order_by(Round.id)))
-    mine = {
-        kind: [sheet for sheet in sheets if (sheet.person, sheet.kind) == (person.name, kind)]
-        for kind in ("search", "review", "test")
-    }
+    mine = {kind: [sheet for sheet in sheets if (sheet.person, sheet.kind) == (person.name, kind)] for kind in KINDS}
     return {
         "search": search,
         "state": state,
@@ -175,6 +172,6 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
 
 def _people(labels: Labels) -> list[tuple[str, dict[str, int]]]:
     return [
-        (name, {answer: list(rows.values()).count(answer) for answer in ("yes", "no", "unsure", "skip")})
+        (name, {answer: list(rows.values()).count(answer) for answer in ANSWERS})
         for name, rows in sorted(labels.of_person.items())
     ]

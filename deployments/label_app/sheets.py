@@ -18,7 +18,6 @@ from deployments.label_app.events import (
     SEARCH,
     Stamp,
     add_round,
-    find_search,
     first_examples,
     labels_of,
     last_round,
@@ -132,7 +131,7 @@ def state_of(service: Service, session: Session, search_id: int, person: Person)
 
 
 def _state(service: Service, session: Session, search_id: int, person: Person, kind: str) -> State:
-    search = find_search(session, search_id)
+    search = session.get(Search, search_id)
     if search is None:
         raise GalaxyError(f"there is no search {search_id}")
     catalogue = service.library.catalogue(search.catalogue)

@@ -15,7 +15,7 @@ def main() -> None:
     """Measure each part; what was measured before by the same code is not measured again."""
     parser = argparse.ArgumentParser(prog="python -m tests.evidence", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--full", action="store_true", help="the whole, which takes days on two cores")
+    parser.add_argument("--full", action="store_true", help="the whole, which takes long")
     parser.add_argument("--keep", action="store_true", help="take measurements that older code made")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.parts) - set(PARTS))

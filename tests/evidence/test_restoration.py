@@ -15,6 +15,7 @@ from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from tests.evidence import restoration, workbench
 from tests.evidence.deconvolution import RichardsonLucy, Wiener, restored
 from tests.evidence.image_measures import decibels, measured, similarity
+from tests.evidence.restoration_sizes import Sizes
 from tests.evidence.restoration_spaces import FluxSpace, Pairs
 from tests.evidence.simulated import sharp_stamp
 from tests.evidence.stamps import Stamps
@@ -95,7 +96,7 @@ def test_psnr_on_fluxes_is_of_the_truths_peak_and_ssim_of_itself_is_one(pairs: P
 def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    tiny = restoration.Sizes(
+    tiny = Sizes(
         train=4, validation=3, test=4, tuned=2, batch=2, steps=2, rate_steps=1, seeds=(0, 1), rates=(1e-3,),
         pedestals=(3.0,), iterations=(2, 4), balances=(1.0,), unet_width=4,
         pictures=4, test_pictures=3, picture_steps=2,
@@ -108,9 +109,9 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
     monkeypatch.setattr("tests.evidence.restoration_plots.PICTURES", tmp_path / "pictures")
     monkeypatch.setattr("tests.benchmarks.result.RESULTS", tmp_path / "results.jsonl")
     monkeypatch.setattr(restoration, "SMALL", tiny)
-    monkeypatch.setattr(restoration, "legacy_patches", lambda size: None)
-    monkeypatch.setattr(restoration, "build_lvm", lambda preset: GalaxyLVM(TINY))
-    monkeypatch.setattr(restoration, "real_stamps", lambda: pictures)
+    monkeypatch.setattr("tests.evidence.restoration_legacy.legacy_patches", lambda size: None)
+    monkeypatch.setattr("tests.evidence.restoration_methods.build_lvm", lambda preset: GalaxyLVM(TINY))
+    monkeypatch.setattr("tests.evidence.restoration_display.real_stamps", lambda: pictures)
     restoration.run(Workbench("restoration"))
     first = capsys.readouterr()
     assert '"restoration_gain_db"' in first.out

@@ -13,6 +13,8 @@ from pathlib import Path
 from typing import Any
 
 import galaxy_models
+import infra
+import tasks
 from infra.settings import Settings
 
 FOLDER = Path(__file__).parent
@@ -92,9 +94,11 @@ class Workbench:
 
     @cached_property
     def code(self) -> str:
-        """Digest of the sources that measurements depend on: the models, and this folder."""
+        """Digest of the sources that measurements depend on: models, tasks, settings, and this folder but its tests."""
+        packages = [Path(str(package.__file__)).parent for package in (galaxy_models, infra, tasks)]
+        own = [path for path in FOLDER.glob("*.py") if not path.name.startswith("test_")]
         digest = hashlib.sha256()
-        for path in sorted([*Path(galaxy_models.__file__).parent.rglob("*.py"), *FOLDER.glob("*.py")]):
+        for path in sorted([*(path for package in packages for path in package.rglob("*.py")), *own]):
             digest.update(path.read_bytes())
         return digest.hexdigest()[:12]
 
