@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -68,7 +69,9 @@ def show_round(request: Request, round_id: Id, person: KnownPerson) -> Response:
     with service.database.reading() as session:
         sheet, search = _sheet_of(session, round_id, person)
         shown, answers = shown_in(session, round_id), labels_in(session, sheet)
-        counts = labels_of(session, search.id, test=sheet.kind == TEST).counts()
+        verdicts = labels_of(session, search.id, test=sheet.kind == TEST).verdicts()
+    here = {one.row for one in shown}
+    elsewhere = Counter(verdict for row, verdict in verdicts.items() if row not in here)
     stamps = [
         {
             "place": one.place,
@@ -81,7 +84,7 @@ def show_round(request: Request, round_id: Id, person: KnownPerson) -> Response:
         }
         for one in shown
     ]
-    return page(request, "round.html", search=search, sheet=sheet, stamps=stamps, counts=counts)
+    return page(request, "round.html", search=search, sheet=sheet, stamps=stamps, counts=elsewhere)
 
 
 @router.post("/rounds/{round_id}/votes")
