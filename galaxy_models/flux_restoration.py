@@ -93,6 +93,9 @@ def unstretch(values: Tensor, noise: Tensor) -> Tensor:
 def restore_flux(restore: Callable[[Tensor], Tensor], flux: Tensor, degradation: Degradation) -> Tensor:
     """Undo a known degradation.
 
+    Seeing moves light about and makes none, so that what the network changes sums to zero over each stamp and band:
+    else it learns a pedestal that is far below the noise of a pixel and yet several per cent of a faint galaxy's flux.
+
     Parameters
     ----------
     restore
@@ -107,7 +110,9 @@ def restore_flux(restore: Callable[[Tensor], Tensor], flux: Tensor, degradation:
         (N, 3, H, W) float32 nanomaggies.
     """
     noise = degradation.noise.to(flux.device)
-    return unstretch(restore(stretch(deconvolve(flux, degradation), noise)).float(), noise)
+    sharp = deconvolve(flux, degradation)
+    corrected = unstretch(restore(stretch(sharp, noise)).float(), noise)
+    return corrected - (corrected - sharp).mean(dim=(-2, -1), keepdim=True)
 
 
 def flux_loss(restored: Tensor, original: Tensor, noise: Tensor) -> Tensor:

@@ -4,11 +4,24 @@ from __future__ import annotations
 
 import argparse
 import importlib
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import torch
 
 from tests.evidence.workbench import Workbench
 
-PARTS: tuple[str, ...] = ("few_labels", "representations", "adaptive_shares", "restoration", "parameters")
-"""Modules of this folder with `run(bench: Workbench) -> None`, in the order in which they are measured."""
+FIRST: tuple[str, ...] = ("few_labels",)
+"""Measured one after the other: they fill the processors by themselves, and the others use what they pre-train."""
+
+BESIDE: tuple[str, ...] = ("restoration", "adaptive_shares", "parameters", "representations")
+"""Measured two at a time with a thread each, the longest first: small networks fill one thread better than two."""
+
+PARTS = FIRST + BESIDE
+"""Modules of this folder with `run(bench: Workbench) -> None`."""
+
+AT_ONCE = 2
 
 
 def main() -> None:
@@ -21,8 +34,19 @@ def main() -> None:
     unknown = sorted(set(arguments.parts) - set(PARTS))
     if unknown:
         parser.error(f"no part {', '.join(unknown)}; there are: {', '.join(PARTS)}")
-    for part in arguments.parts or PARTS:
-        importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, arguments.full, arguments.keep))
+    chosen = arguments.parts or PARTS
+    run = partial(measure, full=arguments.full, keep=arguments.keep)
+    for part in FIRST:
+        if part in chosen:
+            run(part)
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(AT_ONCE, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(run, [part for part in BESIDE if part in chosen]))
+
+
+def measure(part: str, *, full: bool, keep: bool) -> None:
+    """One part, in this process."""
+    importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, full, keep))
 
 
 if __name__ == "__main__":

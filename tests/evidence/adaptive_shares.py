@@ -62,8 +62,6 @@ class Size:
         Steps in which the common encoder learns to tell measures of a stamp, without labels.
     binning
         Pixels of the stamp that are one for the network: 2 makes 32 px of 64, at a fourth of the cost.
-    threads
-        Of the processor.
     """
 
     seeds: tuple[int, ...] = tuple(range(100, 110))
@@ -73,7 +71,6 @@ class Size:
     test_stamps: int = 512
     pretext_steps: int = 200
     binning: int = 2
-    threads: int = 2
 
     @property
     def inputs(self) -> InputSpec:
@@ -163,7 +160,7 @@ def pretrained(copy: WorkingCopy, rows: Rows, size: Size, folder: Path) -> Galax
         learning_rate=settings.learning_rate,
         weight_decay=settings.weight_decay,
         seed=0,
-        threads=size.threads,
+        threads=torch.get_num_threads(),
     )
     return encoder.requires_grad_(True)
 
@@ -202,7 +199,7 @@ def train(material: Material, size: Size, kind: str, seed: int, **changes: Any) 
             learning_rate=settings.learning_rate,
             weight_decay=settings.weight_decay,
             seed=seed,
-            threads=size.threads,
+            threads=torch.get_num_threads(),
         )
     network.eval()
     tested = [(table, evenly(table.positions("test"), size.test_stamps)) for table in material.tables]
@@ -286,4 +283,4 @@ def _settings(size: Size) -> FinetuneSettings:
 
 
 def _key(size: Size) -> dict[str, Any]:
-    return {name: value for name, value in asdict(size).items() if name not in ("seeds", "threads")}
+    return {name: value for name, value in asdict(size).items() if name != "seeds"}

@@ -20,7 +20,7 @@ from galaxy_models.metrics import balanced_accuracy, bootstrap_interval, macro_a
 from galaxy_models.morphometry import MEASURES
 from galaxy_models.pooling import mean_and_spread
 from tests.evidence.classifiers import Labelled, Rows
-from tests.evidence.cross_fit import THREADS, CrossFit, opened
+from tests.evidence.cross_fit import CrossFit, opened
 from tests.evidence.handmade import own_measures
 from tests.evidence.pretrained import Pretraining, network_input, pretrained, untrained
 from tests.evidence.stamps import Stamps
@@ -50,7 +50,6 @@ class Question:
 
 def run(bench: Workbench) -> None:
     """Measure all representations on both sets, and write the table."""
-    torch.set_num_threads(THREADS)
     measurement = opened(bench)
     stamps, size = measurement.stamps, measurement.size
     rows = measurement.unlabelled(FOLD)
@@ -79,7 +78,7 @@ def _representations(
     bench: Workbench, stamps: Stamps, rows: Rows, how: Pretraining
 ) -> dict[str, Callable[[Rows], Vectors]]:
     """By name, what makes vectors of rows. Whatever is fitted is fitted on `rows`, which hold no test galaxy."""
-    network = pretrained(bench, stamps, rows, how, THREADS)
+    network = pretrained(bench, stamps, rows, how, torch.get_num_threads())
     first = untrained(stamps, rows, how.preset, how.seed)
     pixels = make_pipeline(StandardScaler(), PCA(COMPONENTS, random_state=0, svd_solver="randomized"))
     pixels.fit(_pixels(stamps, rows))

@@ -22,10 +22,10 @@ class Sizes:
     size: int = 64
     train: int = 800
     validation: int = 60
-    test: int = 120
-    tuned: int = 16
+    test: int = 200
+    tuned: int = 32
     batch: int = 8
-    steps: int = 240
+    steps: int = 300
     rate_steps: int = 60
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3, 3e-3)
@@ -35,7 +35,7 @@ class Sizes:
     unet_width: int = 26
     pictures: int = 600
     test_pictures: int = 100
-    picture_steps: int = 60
+    picture_steps: int = 150
     picture_seeds: tuple[int, ...] = (0,)
 
 

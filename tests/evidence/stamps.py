@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+from filelock import FileLock
 from numpy.typing import NDArray
 
 from galaxy_models.inputs import InputSpec
@@ -60,9 +61,11 @@ def real_stamps() -> Stamps:
     """Run ingest and preprocess where it has not been done, and read what passed."""
     settings = Settings.from_environment()
     chain = Chain(load_survey(SURVEY), load_profile(PROFILE), settings)
-    if chain.result("preprocess") is None:
-        command = [GALAXY, "run", "--survey", SURVEY, "--profile", PROFILE, "--stages", "ingest,preprocess"]
-        subprocess.run(command, check=True, stdout=sys.stderr)
+    settings.home.mkdir(parents=True, exist_ok=True)
+    with FileLock(settings.home / "evidence.lock"):  # parts that run beside each other prepare it once
+        if chain.result("preprocess") is None:
+            command = [GALAXY, "run", "--survey", SURVEY, "--profile", PROFILE, "--stages", "ingest,preprocess"]
+            subprocess.run(command, check=True, stdout=sys.stderr)
     result = chain.result("preprocess")
     assert result is not None
     prepared = PreparedDataset.open(result["prepared"])

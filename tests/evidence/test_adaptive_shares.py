@@ -16,9 +16,7 @@ from tests.evidence.adaptive_shares import SMALL, TASKS, gather, paired, save_sh
 from tests.evidence.stamps import SIDE, SURVEY, Stamps
 from tests.evidence.workbench import Workbench
 
-TINY = replace(
-    SMALL, seeds=(0, 1), steps=4, evaluate_steps=2, validation_stamps=4, test_stamps=4, pretext_steps=1, threads=1
-)
+TINY = replace(SMALL, seeds=(0, 1), steps=4, evaluate_steps=2, validation_stamps=4, test_stamps=4, pretext_steps=1)
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,16 @@ def test_our_deconvolution_beats_a_wiener_filter_and_leaves_a_sharp_noiseless_im
     assert decibels(deconvolve(pairs.sharp, nothing), pairs.sharp).min() > 60
 
 
+def test_a_network_moves_light_and_makes_none(pairs: Pairs) -> None:
+    def brightened(values: torch.Tensor) -> torch.Tensor:
+        return 1.1 * values + 0.3  # a pedestal of a third of the noise, and brighter cores
+
+    restored_flux = restore_flux(brightened, pairs.degraded, pairs.degradation)
+    plain = deconvolve(pairs.degraded, pairs.degradation)
+    assert not torch.allclose(restored_flux, plain, rtol=1e-3)
+    assert restored_flux.sum(dim=(2, 3)).numpy() == pytest.approx(plain.sum(dim=(2, 3)).numpy(), rel=1e-3)
+
+
 def test_an_untrained_network_gives_back_the_deconvolution_and_the_stretch_loses_nothing(pairs: Pairs) -> None:
     noise = pairs.degradation.noise
     back = unstretch(stretch(pairs.sharp, noise), noise)
