@@ -1,0 +1,40 @@
+"""The parts of the evidence, and in which order and how many at a time they are measured."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Collection
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+
+import torch
+
+from tests.evidence.workbench import Workbench
+
+FIRST: tuple[str, ...] = ("few_labels",)
+"""Measured one after the other: they fill the processors by themselves, and the others use what they pre-train."""
+
+BESIDE: tuple[str, ...] = ("restoration", "adaptive_shares", "parameters", "representations")
+"""Measured two at a time with a thread each, the longest first: small networks fill one thread better than two."""
+
+PARTS = FIRST + BESIDE
+"""Modules of this folder with `run(bench: Workbench) -> None`."""
+
+AT_ONCE = 2
+
+
+def measure_all(parts: Collection[str], *, full: bool, keep: bool) -> None:
+    """Measure those named; what was measured before by the same code is not measured again."""
+    one = partial(measure, full=full, keep=keep)
+    for part in FIRST:
+        if part in parts:
+            one(part)
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(AT_ONCE, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
+        list(pool.map(one, [part for part in BESIDE if part in parts]))
+
+
+def measure(part: str, *, full: bool, keep: bool) -> None:
+    """One part, in this process."""
+    importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, full, keep))
