@@ -137,8 +137,8 @@ def legal_side(step: int) -> AfterValidator:
 Pretext = Literal["masked", "views", "measures"]
 
 
-def _only_masked() -> dict[Pretext, float]:
-    return {"masked": 1.0}
+def _paint_and_measure() -> dict[Pretext, float]:
+    return {"masked": 1.0, "measures": 1.0}
 
 
 class PretrainSettings(EpochSettings):
@@ -153,7 +153,7 @@ class PretrainSettings(EpochSettings):
     mask_fraction: float = Field(0.6, gt=0, lt=1, description="Share of patches that are masked.")
     mask_patch: int = Field(8, ge=2, le=64, description="Side of a masked patch, pixels of the model's input.")
     pretexts: dict[Pretext, Annotated[float, Field(gt=0, le=100)]] = Field(
-        default_factory=_only_masked,
+        default_factory=_paint_and_measure,
         min_length=1,
         description="Weights of: painting hidden patches, telling two looks at a galaxy from others, measuring it.",
     )

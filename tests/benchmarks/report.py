@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from tests.benchmarks.result import RESULTS
-from tests.evidence.__main__ import PARTS
+from tests.evidence.parts import PARTS
 from tests.evidence.workbench import TABLES
 
 HEAD = """# Results
