@@ -12,7 +12,6 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -78,7 +77,9 @@ def page(port: int, path: str) -> bytes:
 
 
 def test_services_answer_on_loopback(services: Services) -> None:
-    assert page(services.prefect, "/api/health") and page(services.mlflow, "/health") and page(services.label, "/health")
+    assert (
+        page(services.prefect, "/api/health") and page(services.mlflow, "/health") and page(services.label, "/health")
+    )
     assert b"galaxy run --survey" in page(services.label, "/"), "without a catalogue the page says what to run"
     assert services.ask("deployments/count") == 9
 

@@ -45,7 +45,9 @@ def test_every_stage_has_its_work() -> None:
 def test_flows_come_without_what_only_their_work_needs() -> None:
     """A run whose stages are done, and the worker that deploys them all, need not wait for PyTorch."""
     modules = sorted({module_and_name(deployment)[0] for deployment in DEPLOYMENTS})
-    program = f"import sys, {', '.join(modules)}; print([*{{'torch', 'lightning', 'mlflow', 'zarr'}} & {{*sys.modules}}])"
+    program = (
+        f"import sys, {', '.join(modules)}; print([*{{'torch', 'lightning', 'mlflow', 'zarr'}} & {{*sys.modules}}])"
+    )
     done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
     assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 

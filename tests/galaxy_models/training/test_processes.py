@@ -29,8 +29,8 @@ BASE: dict[str, Any] = {
     "accumulate": 2,
     "ema_decay": 0.9,
 }
-"""Widths, heads and stochastic depth are the preset's, but two blocks a stage instead of eight: in full depth this takes
-5 GiB and minutes."""
+"""Widths, heads and stochastic depth are the preset's, but two blocks a stage instead of eight: in full depth this
+takes 5 GiB and minutes."""
 
 
 def in_two_processes(folder: Path, **options: Any) -> str:
