@@ -62,7 +62,7 @@ def run_stage(chain: Chain, stage: str) -> dict[str, Any]:
                 prepared = context.upstream["preprocess"]
                 run.log_dataset(str(prepared["prepared"]), str(prepared["digest"]))
             work: Work = resolve_name(WORK[stage])
-            with _mendable_errors(stage, folder.path):
+            with mendable_errors(stage, folder.path):
                 made = dict(work(context))
             run.log_result(made)
             if stage in MODELS:
@@ -79,7 +79,7 @@ def _still_there(result: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def _mendable_errors(stage: str, folder: Path) -> Iterator[None]:
+def mendable_errors(stage: str, folder: Path) -> Iterator[None]:
     """What the user can mend, raised by code that knows no users, as the error that is shown as a message."""
     try:
         yield
