@@ -14,6 +14,8 @@ from numpy.typing import ArrayLike
 matplotlib.use("Agg")
 
 DOTS_PER_INCH = 110
+CAPTION_GAP = 2 / 72
+"""Inches between an image and its caption."""
 
 
 def save_grid(
@@ -42,20 +44,21 @@ def save_grid(
     line = 0.22 if captions else 0.05
     width, height = margin + columns * (inches + 0.05), len(rows) * (inches + line) + (0.4 if title else 0.1)
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
+    # one pair of axes in inches for all: a pair for each image takes longer to make than the image to draw
+    axes = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    axes.set_axis_off()
     top = height - (0.35 if title else 0.05)
     for y, row in enumerate(rows):
         bottom = top - (y + 1) * (inches + line) + line
         for x, image in enumerate(row):
-            axes = figure.add_axes(
-                ((margin + x * (inches + 0.05)) / width, bottom / height, inches / width, inches / height)
-            )
-            _show(axes, image)
+            middle = margin + x * (inches + 0.05) + inches / 2
+            _show(axes, image, middle, bottom + inches / 2, inches)
             if captions and x < len(captions[y]):
-                axes.set_xlabel(captions[y][x], fontsize=6.5, labelpad=2)
+                axes.text(middle, bottom - CAPTION_GAP, captions[y][x], fontsize=6.5, ha="center", va="top")
         if row_titles:
-            figure.text(0.06 / width, (bottom + inches / 2) / height, row_titles[y], fontsize=8, va="center")
+            axes.text(0.06, bottom + inches / 2, row_titles[y], fontsize=8, va="center")
     if title:
-        figure.text(0.06 / width, 1 - 0.2 / height, title, fontsize=9, va="center")
+        axes.text(0.06, height - 0.2, title, fontsize=9, va="center")
     return _save(figure, path)
 
 
@@ -123,17 +126,24 @@ def save_scatter(
     return _save(figure, path)
 
 
-def _show(axes: Axes, image: np.ndarray) -> None:
+def _show(axes: Axes, image: np.ndarray, x: float, y: float, inches: float) -> None:
+    """Draw an image about (x, y), its longer side so many inches."""
     picture = np.asarray(image)
     if picture.ndim == 3 and picture.shape[0] == 3 and picture.shape[2] != 3:
         picture = picture.transpose(1, 2, 0)
     if picture.dtype != np.uint8:
         picture = np.clip(picture.astype(np.float32), 0, 1)
-    axes.imshow(picture, cmap="gray" if picture.ndim == 2 else None, interpolation="nearest", vmin=0, vmax=1)
-    axes.set_xticks([])
-    axes.set_yticks([])
-    for spine in axes.spines.values():
-        spine.set_visible(False)
+    rows, columns = picture.shape[:2]
+    right, up = (inches / 2 * side / max(rows, columns) for side in (columns, rows))
+    axes.imshow(
+        picture,
+        cmap="gray" if picture.ndim == 2 else None,
+        interpolation="nearest",
+        vmin=0,
+        vmax=1,
+        extent=(x - right, x + right, y - up, y + up),
+        aspect="auto",
+    )
 
 
 def _save(figure: Figure, path: Path) -> Path:

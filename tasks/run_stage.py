@@ -6,28 +6,36 @@ import errno
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from prefect.runtime import flow_run
 
-from galaxy_models.card import CardError
-from galaxy_models.checkpoint import CheckpointError
-from galaxy_models.training import BatchTooLargeError, DivergedError
 from infra.errors import GalaxyError
 from infra.progress import progress_of
 from infra.remote import exists
 from tasks.chain import MODELS, Chain
-from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
 from tasks.track.gate import decide_and_promote
 from tasks.track.registry import register
 from tasks.track.runs import FlowRun, find_survey_run, stage_run
-from tasks.track.scores import asker
 
 Work = Callable[[StageContext], Mapping[str, Any]]
 
+WORK: Mapping[str, str] = {
+    "ingest": "tasks.ingest.ingest:ingest",
+    "preprocess": "tasks.preprocess.prepare:preprocess",
+    "pretrain": "tasks.train.pretrain:pretrain",
+    "finetune": "tasks.train.finetune:finetune",
+    "align": "tasks.train.align:align",
+    "find-lenses": "tasks.train.find_lenses:find_lenses",
+    "infer": "tasks.infer.infer:infer",
+}
+"""The `Work` of each stage. It is imported when there is something to do: PyTorch and Lightning take seconds, which a
+run whose stages are done, a deployment or a message about a wrong name need not wait for."""
 
-def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
+
+def run_stage(chain: Chain, stage: str) -> dict[str, Any]:
     """Do `stage`, or give back what it made before.
 
     Returns
@@ -53,7 +61,8 @@ def run_stage(chain: Chain, stage: str, work: Work) -> dict[str, Any]:
             if "preprocess" in context.upstream:
                 prepared = context.upstream["preprocess"]
                 run.log_dataset(str(prepared["prepared"]), str(prepared["digest"]))
-            with _mendable_errors(stage, folder.path):
+            work: Work = resolve_name(WORK[stage])
+            with mendable_errors(stage, folder.path):
                 made = dict(work(context))
             run.log_result(made)
             if stage in MODELS:
@@ -70,21 +79,36 @@ def _still_there(result: Mapping[str, Any]) -> bool:
 
 
 @contextmanager
-def _mendable_errors(stage: str, folder: Path) -> Iterator[None]:
+def mendable_errors(stage: str, folder: Path) -> Iterator[None]:
     """What the user can mend, raised by code that knows no users, as the error that is shown as a message."""
     try:
         yield
-    except (BatchTooLargeError, CardError, CheckpointError, DivergedError) as error:
-        raise GalaxyError(f"stage {stage}: {error}") from error
+    except GalaxyError:
+        raise
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
         raise GalaxyError(
             f"stage {stage}: no space left for {folder}; what is finished is kept. Free some space and run again"
         ) from error
+    except Exception as error:
+        if isinstance(error, _errors_of_training()):
+            raise GalaxyError(f"stage {stage}: {error}") from error
+        raise
+
+
+def _errors_of_training() -> tuple[type[Exception], ...]:
+    from galaxy_models.card import CardError
+    from galaxy_models.checkpoint import CheckpointError
+    from galaxy_models.training import BatchTooLargeError, DivergedError
+
+    return BatchTooLargeError, CardError, CheckpointError, DivergedError
 
 
 def _register(context: StageContext, stage: str, key: str, made: Mapping[str, Any], run_id: str) -> dict[str, str]:
+    from tasks.preprocess.prepared import PreparedDataset
+    from tasks.track.scores import asker
+
     name, settings, prepared = MODELS[stage], context.settings, context.upstream["preprocess"]
     digest = str(prepared["digest"])
     version = register(

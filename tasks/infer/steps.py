@@ -9,7 +9,6 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.chain import MODELS, Chain
-from tasks.infer.infer import infer
 from tasks.run_stage import run_stage
 from tasks.track.registry import resolve_for_survey
 
@@ -32,4 +31,4 @@ def resolve_models(chain: Chain, alias: str) -> Chain:
 @task(name="infer", cache_policy=NO_CACHE)
 def infer_catalogue(chain: Chain) -> dict[str, Any]:
     """Predict for every stamp and publish the catalogue."""
-    return run_stage(chain, "infer", infer)
+    return run_stage(chain, "infer")

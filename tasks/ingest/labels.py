@@ -12,7 +12,6 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from galaxy_models.ellipticity import axis_ratio
 from infra.errors import GalaxyError
 from tasks.ingest.survey import ELLIPTICITY, LabelTable
 
@@ -187,6 +186,8 @@ def _values(table: LabelTable, frame: pd.DataFrame) -> dict[str, Any]:
     numbers = {parameter: _numbers(frame[column]) for parameter, column in table.values.items()}
     columns = {parameter: column.mask(column.isin(table.missing)) for parameter, column in numbers.items()}
     if table.ellipticity:
+        from galaxy_models.ellipticity import axis_ratio  # it brings PyTorch, which few tables need
+
         # a point source has neither radius nor shape, and zeros in both
         extended = pd.DataFrame(columns).notna().any(axis=1)
         e1, e2 = (_numbers(frame[name]).where(extended) for name in table.ellipticity)

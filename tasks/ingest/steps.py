@@ -8,11 +8,10 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 
 from tasks.chain import Chain
-from tasks.ingest.ingest import ingest
 from tasks.run_stage import run_stage
 
 
 @task(name="ingest", cache_policy=NO_CACHE)
 def ingest_stamps(chain: Chain) -> dict[str, Any]:
     """Cut, draw or read every stamp of the catalogue into the store."""
-    return run_stage(chain, "ingest", ingest)
+    return run_stage(chain, "ingest")

@@ -43,6 +43,9 @@ FEWEST = 30
 MOST = 300
 """Galaxies a side that are measured, evenly over all: enough for the distributions."""
 
+MARGINS = {"left": 0.01, "right": 0.99, "bottom": 0.05, "top": 0.94, "wspace": 0.04, "hspace": 0.3}
+"""Of the panels, as shares of the sheet: no text of theirs changes its size, so that none need be measured."""
+
 TITLES = {
     "half_light_share": "half-light radius / picture's side",
     "log_signal_to_noise": "log10 S/N in the half-light radius",
@@ -182,7 +185,7 @@ def _matched(one: pd.DataFrame, two: pd.DataFrame, name: str) -> tuple[pd.DataFr
 
 def _draw(simulated: pd.DataFrame, real: pd.DataFrame, note: str, path: Path) -> None:
     names = [*SIZE_MEASURES, *GALAXY_MEASURES, *BACKGROUND_MEASURES]
-    figure, axes = plt.subplots(4, 4, figsize=(13, 10), layout="constrained")
+    figure, axes = plt.subplots(4, 4, figsize=(13, 10), gridspec_kw=MARGINS)
     for axis, name in zip(axes.flat, names, strict=False):
         both = pd.concat([simulated[name], real[name]]).dropna()
         if len(both):

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from importlib import import_module
 from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 import pytest
@@ -13,19 +16,40 @@ from prefect.client.schemas.schedules import CronSchedule
 from prefect.utilities.callables import parameter_schema
 
 from tasks.chain import STAGES
+from tasks.run_stage import WORK
 
 PROJECT = Path(__file__).parents[2]
 DEPLOYMENTS: list[dict[str, Any]] = yaml.safe_load((PROJECT / "prefect.yaml").read_text())["deployments"]
 
 
-def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+def module_and_name(deployment: dict[str, Any]) -> tuple[str, str]:
     path, name = deployment["entrypoint"].split(":")
-    flow: Flow[..., Any] = getattr(import_module(path.removesuffix(".py").replace("/", ".")), name)
+    return path.removesuffix(".py").replace("/", "."), name
+
+
+def flow_of(deployment: dict[str, Any]) -> Flow[..., Any]:
+    module, name = module_and_name(deployment)
+    flow: Flow[..., Any] = getattr(import_module(module), name)
     return flow
 
 
 def test_every_stage_the_whole_run_and_scoring_are_deployed() -> None:
     assert sorted(deployment["name"] for deployment in DEPLOYMENTS) == sorted([*STAGES, "survey-run", "score-search"])
+
+
+def test_every_stage_has_its_work() -> None:
+    assert tuple(WORK) == STAGES
+    assert all(callable(resolve_name(place)) for place in WORK.values())
+
+
+def test_flows_come_without_what_only_their_work_needs() -> None:
+    """A run whose stages are done, and the worker that deploys them all, need not wait for PyTorch."""
+    modules = sorted({module_and_name(deployment)[0] for deployment in DEPLOYMENTS})
+    program = (
+        f"import sys, {', '.join(modules)}; print([*{{'torch', 'lightning', 'mlflow', 'zarr'}} & {{*sys.modules}}])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], cwd=PROJECT, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.returncode) == ("[]\n", 0), done.stderr
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=lambda deployment: deployment["name"])

@@ -20,6 +20,18 @@ from tests.galaxy_models.training.regression import Regression, batches_from
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parents[3]
 
+BASE: dict[str, Any] = {
+    "preset": "base",
+    "depth": 2,
+    "stamps": 2,
+    "steps": 3,
+    "checkpoint_steps": 9,
+    "accumulate": 2,
+    "ema_decay": 0.9,
+}
+"""Widths, heads and stochastic depth are the preset's, but two blocks a stage instead of eight: in full depth this
+takes 5 GiB and minutes."""
+
 
 def in_two_processes(folder: Path, **options: Any) -> str:
     """What the training printed; its state is in the folder's checkpoint."""
@@ -40,36 +52,38 @@ def state(folder: Path) -> dict[str, Any]:
     return content
 
 
-def test_two_processes_follow_the_losses_of_one(tmp_path: Path) -> None:
-    """The global batch is two batches of four; the learning rate and the average see the same steps."""
-    options = {"preset": "nano", "accumulate": 2, "steps": 4, "ema_decay": 0.9}
-    in_two_processes(tmp_path / "two", **options)
-    train(tmp_path / "one", **options)
-    one, two = state(tmp_path / "one"), state(tmp_path / "two")
-    losses = [[point["loss"] for point in each["history"]] for each in (one, two)]
-    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and len(losses[0]) == 4
+@pytest.fixture(scope="module")
+def undisturbed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
+    """What two processes end with that nobody stops."""
+    folder = tmp_path_factory.mktemp("undisturbed")
+    in_two_processes(folder, **BASE)
+    return state(folder)
+
+
+def test_two_processes_follow_the_losses_of_one(undisturbed: dict[str, Any], tmp_path: Path) -> None:
+    """The global batch is two batches of two; the learning rate and the average see the same steps."""
+    train(tmp_path, **BASE)
+    one = state(tmp_path)
+    losses = [[point["loss"] for point in each["history"]] for each in (one, undisturbed)]
+    assert losses[1] == pytest.approx(losses[0], rel=1e-5) and len(losses[0]) == BASE["steps"]
     for part in ("weights", "average"):
         for name, tensor in one[part].items():
-            torch.testing.assert_close(two[part][name], tensor, msg=f"{part} {name}")
+            torch.testing.assert_close(undisturbed[part][name], tensor, msg=f"{part} {name}")
 
 
-def test_base_stopped_under_two_processes_and_resumed_equals_an_undisturbed_run(tmp_path: Path) -> None:
-    """SIGTERM reaches one process only; both save and leave, and both carry on.
-
-    Widths, heads and stochastic depth are the preset's, but two blocks a stage instead of eight: in full depth this
-    takes 5 GiB and minutes.
-    """
-    options = {"preset": "base", "depth": 2, "stamps": 2, "steps": 3, "checkpoint_steps": 9, "accumulate": 2}
-    stopped = in_two_processes(tmp_path / "cut", stop=1, signal_number=int(signal.SIGTERM), **options)
-    assert stopped.count("asked to stop; saved after step 1 of 3") == 2
-    resumed = in_two_processes(tmp_path / "cut", **options)
+def test_base_stopped_under_two_processes_and_resumed_equals_an_undisturbed_run(
+    undisturbed: dict[str, Any], tmp_path: Path
+) -> None:
+    """SIGTERM reaches one process only; both save and leave, and both carry on."""
+    stopped = in_two_processes(tmp_path, stop=1, signal_number=int(signal.SIGTERM), **BASE)
+    assert stopped.count(f"asked to stop; saved after step 1 of {BASE['steps']}") == 2
+    resumed = in_two_processes(tmp_path, **BASE)
     assert resumed.split()[:2] == ["step", "2"]
-    cut = state(tmp_path / "cut")
-    in_two_processes(tmp_path / "whole", **options)
-    whole = state(tmp_path / "whole")
-    assert cut["history"] == whole["history"]
-    for name, tensor in whole["weights"].items():
-        assert torch.equal(tensor, cut["weights"][name]), name
+    cut = state(tmp_path)
+    assert cut["history"] == undisturbed["history"]
+    for part in ("weights", "average"):
+        for name, tensor in undisturbed[part].items():
+            assert torch.equal(tensor, cut[part][name]), f"{part} {name}"
 
 
 def test_a_step_is_shared_evenly_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
