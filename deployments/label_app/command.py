@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 label = typer.Typer(help="Find galaxies by example, in the browser.", invoke_without_command=True)
 
 PORT = 4300
+KEEP_ALIVE_SECONDS = 120
+"""People think between two answers: a connection that is closed meanwhile costs the next one time, or a retry."""
 
 
 @label.callback()
@@ -86,7 +88,11 @@ def run_service(host: str, port: int, sign_in: bool, allowed_hosts: Sequence[str
     typer.echo(
         f"labels  http://{f'[{host}]' if ':' in host else host}:{port}   find galaxies by example; Ctrl-C stops it"
     )
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app, host=host, port=port, log_level="warning", server_header=False, timeout_keep_alive=KEEP_ALIVE_SECONDS
+        )
+    )
     try:
         server.run()
     except SystemExit:  # how uvicorn tells that it cannot listen; it has said why

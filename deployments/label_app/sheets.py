@@ -141,7 +141,10 @@ def _state(service: Service, session: Session, search_id: int, person: Person, k
         catalogue,
         labels_of(session, search_id, test=True) if kind == TEST else training,
         lesson_of(session, search, training),
-        held_back(search.seed, catalogue.searchable, catalogue.groups, first_examples(session, search_id)),
+        service.held_back.get(
+            search_id,
+            lambda: held_back(search.seed, catalogue.searchable, catalogue.groups, first_examples(session, search_id)),
+        ),
         _seen(session, search_id, person.name, kind),
         _at_hand(session, search_id, person.name),
     )
