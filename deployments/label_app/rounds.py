@@ -27,6 +27,8 @@ REASON_TITLES = {
     "uncertain": "uncertain",
     "diverse": "different",
     "random": "random",
+    "words": "by your words",
+    "symbol": "by your symbol",
     "review": "second opinion",
     "test": "test",
 }

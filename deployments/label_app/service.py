@@ -17,7 +17,7 @@ from deployments.label_app.people import Person
 from deployments.label_app.stamps import Kept, Pictures
 from infra.settings import Settings
 
-KEPT_SAMPLES = 64
+KEPT = 64
 LARGEST_ID = 2**31 - 1
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 """A number in an address, as large as databases keep them."""
@@ -35,6 +35,8 @@ class Service:
         Makes the pages' tokens.
     held_back
         Search to the rows of its test sample, which follow from the search and never change.
+    remaining
+        Search, lesson and answered rows to how many wanted ones are left.
     """
 
     settings: Settings
@@ -46,7 +48,8 @@ class Service:
     csrf_key: bytes
     local_person: Person | None = None
     pictures: Pictures = field(default_factory=Pictures)
-    held_back: Kept = field(default_factory=lambda: Kept(KEPT_SAMPLES))
+    held_back: Kept = field(default_factory=lambda: Kept(KEPT))
+    remaining: Kept = field(default_factory=lambda: Kept(KEPT))
     pace: SignInPace = field(default_factory=SignInPace)
 
     def close(self) -> None:

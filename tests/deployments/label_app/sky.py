@@ -19,8 +19,8 @@ from tasks.stamps.row_groups import one_piece
 from tasks.stamps.sky_order import sort_by_sky
 from tasks.stamps.stamp import Refusal, Stamp
 
-COUNT, SIDE, NUMBERS = 240, 48, 12
-"""Galaxies, pixels of a stamp's side, and numbers of an embedding."""
+COUNT, SIDE, NUMBERS, ALIGNED = 240, 48, 12, 8
+"""Galaxies, pixels of a stamp's side, and numbers of an embedding and an aligned one."""
 
 CATALOGUE = "infer-0123456789ab"
 FAILED, FLAGGED = "galaxy-007", "galaxy-013"
@@ -94,11 +94,15 @@ def draw(object_id: str, side: int = SIDE) -> np.ndarray:
 
 
 def _catalogue(settings: Settings, dataset: StampDataset, usable: np.ndarray, numbers: int) -> None:
-    """Embeddings, whose first four numbers say how thin a galaxy is."""
+    """Embeddings, whose first four numbers say how thin a galaxy is; aligned ones are near one of two unit vectors."""
     catalog, generator = dataset.catalog, np.random.default_rng(4)
     vectors = generator.normal(0, 1, (len(catalog), numbers)).astype(np.float16)
     vectors[:, :4] += 4 * catalog["object_id"].map(is_edge_on).to_numpy()[:, None]
     vectors[(catalog["state"] != "valid").to_numpy()] = np.nan
+    aligned = generator.normal(0, 0.1, (len(catalog), ALIGNED)).astype(np.float32)
+    aligned[np.arange(len(catalog)), 1 - catalog["object_id"].map(is_edge_on).astype(int)] += 1
+    aligned /= np.linalg.norm(aligned, axis=1, keepdims=True)
+    aligned[~np.isfinite(vectors[:, 0])] = np.nan
     table = pa.table(
         {
             "row": np.arange(len(catalog)),
@@ -107,9 +111,10 @@ def _catalogue(settings: Settings, dataset: StampDataset, usable: np.ndarray, nu
             "p_edge_on": catalog["object_id"].map(is_edge_on).astype(np.float32).to_numpy(),
             "refused": pa.array(catalog["state"].where(catalog["state"] != "valid", None), pa.string()),
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),
+            "align_embedding": pa.FixedSizeListArray.from_arrays(pa.array(aligned.ravel(), pa.float16()), ALIGNED),
         }
     )
-    models = {"galaxy-lvm": "3"}
+    models = {"galaxy-lvm": "3", "galaxy-align": "2"}
     origin = {"digest": "c" * 64, "dataset_digest": dataset.digest, "survey": "tiny", "models": models}
     pieces = [table.slice(start, 100) for start in range(0, len(table), 100)]
     publish_catalogue(settings.catalogues / "tiny" / CATALOGUE, pieces, catalog["object_id"].to_numpy(object), origin)
