@@ -330,7 +330,12 @@ def class_prompts(name: str) -> list[str]:
         If the class is not known; the message lists those that are.
     """
     trained = DESCRIPTIONS[canonical_class(name)][:-1]
-    return [template.format(description) for description in trained for template in TEMPLATES]
+    return [sentence for description in trained for sentence in sentences(description)]
+
+
+def sentences(words: str) -> list[str]:
+    """Any noun phrase in each of the sentences that the text encoder was trained with."""
+    return [template.format(words) for template in TEMPLATES]
 
 
 def held_out_prompts(name: str) -> list[str]:

@@ -89,7 +89,7 @@ class Accounts:
     def sign_in(self, name: str, password: str) -> str | None:
         """A new token if name and password are right, else None, after as long a time."""
         with self._database.reading() as session:
-            account = _living(session, name)
+            account = _living(session, name) if LEGAL_NAME.fullmatch(name) else None
         if not self._is_right(account.password_hash if account else self._nobodys_hash, password) or account is None:
             return None
         token = secrets.token_urlsafe(32)

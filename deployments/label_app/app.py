@@ -8,16 +8,15 @@ from contextlib import asynccontextmanager
 from fastapi import Depends, FastAPI, Request, Response
 from sqlalchemy.exc import SQLAlchemyError
 from starlette.responses import JSONResponse
-from starlette.staticfiles import StaticFiles
 
-from deployments.label_app import found, galaxies, handing_on, rounds, searches, sign_in
+from deployments.label_app import found, galaxies, handing_on, rounds, searches, sign_in, symbols
 from deployments.label_app.accounts import Accounts
 from deployments.label_app.addresses import LOOPBACK_HOSTS
 from deployments.label_app.catalogues import Library
 from deployments.label_app.database import Database
 from deployments.label_app.learning import Learners
 from deployments.label_app.models import Models
-from deployments.label_app.pages import STATIC, add_error_pages
+from deployments.label_app.pages import STATIC, StaticParts, add_error_pages
 from deployments.label_app.people import local_person
 from deployments.label_app.security import Doorkeeper, guard
 from deployments.label_app.service import Service, service_of
@@ -71,10 +70,10 @@ def create_app(settings: Settings, *, accounts_demanded: bool = False, hosts: It
     # Behind accounts any name may lead here: cookies belong to one name, so that another one has none.
     names = frozenset(name.lower() for name in hosts)
     app.add_middleware(Doorkeeper, hosts=names | (frozenset() if accounts_demanded and not names else LOOPBACK_HOSTS))
-    for part in (sign_in, searches, rounds, galaxies, found, handing_on):
+    for part in (sign_in, searches, rounds, galaxies, symbols, found, handing_on):
         app.include_router(part.router)
     app.add_api_route("/health", health)
-    app.mount("/static", StaticFiles(directory=STATIC))
+    app.mount("/static", StaticParts(directory=STATIC))
     add_error_pages(app)
     return app
 

@@ -21,6 +21,7 @@ from infra.settings import Settings
 from tasks.infer.publish import EMBEDDINGS, PREDICTIONS, PROOF
 from tasks.preprocess.duplicates import ARCSEC, unit_vectors
 from tasks.preprocess.prepared import MANIFEST, PreparedDataset
+from tasks.search.described import AlignedEmbeddings
 from tasks.search.features import SearchFeatures, feature_cache
 from tasks.stamps.storage import open_storage
 
@@ -135,11 +136,26 @@ class Catalogue:
             block = slice(start, start + BLOCK)
             inside = np.flatnonzero(self.searchable[block]) + start
             distance[inside] = np.square(self.features.features[block][inside - start] - vector).sum(axis=1)
-        distance[np.isin(self.groups, self.groups[list(without)])] = np.inf
-        nearest = np.argsort(distance, kind="stable")[: 4 * count]
-        nearest = nearest[np.isfinite(distance[nearest])]
-        _, first = np.unique(self.groups[nearest], return_index=True)
-        return nearest[np.sort(first)][:count].astype(np.int64)
+        return self._first(distance, count, without)
+
+    def best_fitting(self, vector: NDArray[np.float32], count: int, without: Sequence[int] = ()) -> NDArray[np.int64]:
+        """(count,) searchable rows whose aligned embeddings fit a vector (D,) of words or symbols best, best first."""
+        likeness = self.aligned.cosines(vector)
+        usable = self.searchable & np.isfinite(likeness)
+        return self._first(np.where(usable, -likeness, np.inf).astype(np.float32), count, without)
+
+    @cached_property
+    def aligned(self) -> AlignedEmbeddings:
+        """What words and symbols are compared with; raises GalaxyError if the catalogue was made without."""
+        return AlignedEmbeddings.open(self.folder)
+
+    def _first(self, cost: NDArray[np.float32], count: int, without: Sequence[int]) -> NDArray[np.int64]:
+        """(count,) rows of the least finite cost (N,), one of a duplicate group and none of the groups of `without`."""
+        cost[np.isin(self.groups, self.groups[list(without)])] = np.inf
+        order = np.argsort(cost, kind="stable")[: 4 * count]
+        order = order[np.isfinite(cost[order])]
+        _, first = np.unique(self.groups[order], return_index=True)
+        return order[np.sort(first)][:count].astype(np.int64)
 
     @cached_property
     def _names(self) -> pd.Index:

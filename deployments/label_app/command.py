@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from deployments.label_app.addresses import is_loopback
+from deployments.label_app.addresses import is_loopback, trusted_proxies
 from infra.environment import prepare_environment, refuse_full_disk
 from infra.errors import GalaxyError
 from infra.settings import Settings
@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 label = typer.Typer(help="Find galaxies by example, in the browser.", invoke_without_command=True)
 
 PORT = 4300
+KEEP_ALIVE_SECONDS = 120
+"""People think between two answers: a connection that is closed meanwhile costs the next one time, or a retry."""
 
 
 @label.callback()
@@ -37,10 +39,14 @@ def serve(
     allowed_host: Annotated[
         list[str] | None, typer.Option(help="A name that the service is asked by, such as that of the proxy.")
     ] = None,
+    proxy: Annotated[
+        list[str] | None,
+        typer.Option(help="Address of a proxy that says by X-Forwarded-For and -Proto who asks; loopback, if none is."),
+    ] = None,
 ) -> None:
     """Serve the pages on this machine until Ctrl-C."""
     if context.invoked_subcommand is None:
-        run_service(host, port, sign_in, allowed_host or [])
+        run_service(host, port, sign_in, allowed_host or [], proxy or [])
 
 
 @label.command("add-user")
@@ -62,14 +68,15 @@ def remove_user(name: str) -> None:
     typer.echo(f"{name} may not sign in any more")
 
 
-def run_service(host: str, port: int, sign_in: bool, allowed_hosts: Sequence[str]) -> None:
+def run_service(host: str, port: int, sign_in: bool, allowed_hosts: Sequence[str], proxies: Sequence[str]) -> None:
     """Serve until a signal ends it.
 
     Raises
     ------
     GalaxyError
-        If accounts are demanded and there are none, or the port is taken.
+        If accounts are demanded and there are none, a proxy is no address, or the port is taken.
     """
+    trusted = trusted_proxies(proxies)
     settings = Settings.from_environment()
     prepare_environment(settings)
     refuse_full_disk(settings)
@@ -86,7 +93,17 @@ def run_service(host: str, port: int, sign_in: bool, allowed_hosts: Sequence[str
     typer.echo(
         f"labels  http://{f'[{host}]' if ':' in host else host}:{port}   find galaxies by example; Ctrl-C stops it"
     )
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False))
+    server = uvicorn.Server(
+        uvicorn.Config(
+            app,
+            host=host,
+            port=port,
+            log_level="warning",
+            server_header=False,
+            timeout_keep_alive=KEEP_ALIVE_SECONDS,
+            forwarded_allow_ips=trusted,
+        )
+    )
     try:
         server.run()
     except SystemExit:  # how uvicorn tells that it cannot listen; it has said why

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import secrets
+import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from infra.errors import GalaxyError
 MIGRATIONS = Path(__file__).with_name("migrations")
 
 LOCK_SECONDS = 20
-"""How long a writer waits for another one on SQLite, which takes one at a time."""
+"""How long a writer waits for another process on SQLite, which takes one at a time."""
 
 
 class Database:
@@ -48,6 +49,8 @@ class Database:
         except (SQLAlchemyError, ImportError) as error:
             shown = self.url.render_as_string(hide_password=True)
             raise GalaxyError(f"the database {shown} of the label app cannot be opened: {error}") from error
+        # SQLite's own waiting sleeps up to a tenth of a second between two looks; a lock is handed over at once.
+        self._one_writer: AbstractContextManager[Any] = threading.Lock() if self.is_sqlite else nullcontext()
         self._readers = sessionmaker(self.engine, expire_on_commit=False)
         self._writers = sessionmaker(self.engine.execution_options(writes=True), expire_on_commit=False)
 
@@ -65,7 +68,7 @@ class Database:
     @contextmanager
     def writing(self) -> Iterator[Session]:
         """One transaction, on the disk when the block has ended; none of it if the block fails."""
-        with self._writers() as session, session.begin():
+        with self._one_writer, self._writers() as session, session.begin():
             yield session
 
     def check(self) -> None:

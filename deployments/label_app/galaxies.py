@@ -7,7 +7,7 @@ from urllib.parse import urlencode
 
 from fastapi import APIRouter, Path, Request, Response
 
-from deployments.label_app.pages import page
+from deployments.label_app.pages import A_YEAR, page
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import LARGEST_ID, Service, service_of
 
@@ -15,9 +15,6 @@ router = APIRouter()
 
 StretchName = Literal["viewer", "faint", "cores", "negative"]
 Row = Annotated[int, Path(ge=0, le=LARGEST_ID)]
-
-A_YEAR = "private, max-age=31536000, immutable"
-"""The address holds the catalogue's digest, so that what it shows never changes."""
 
 NEIGHBOURS = 8
 SKY_VIEWER = "https://www.legacysurvey.org/viewer"
@@ -31,7 +28,10 @@ def stamp_picture(request: Request, catalogue: str, row: Row, stretch: StretchNa
     service = service_of(request)
     opened = service.library.catalogue(catalogue)
     opened.check_row(row)
-    headers = {"ETag": f'"{service.pictures.digest(opened, row)}-{stretch}"', "Cache-Control": A_YEAR}
+    headers = {
+        "ETag": f'"{service.pictures.digest(opened, row)}-{stretch}"',
+        "Cache-Control": A_YEAR,
+    }  # the address holds the catalogue's digest
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(service.pictures.jpeg(opened, row, stretch), media_type="image/jpeg", headers=headers)

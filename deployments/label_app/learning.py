@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import sys
 import threading
 from collections import OrderedDict
 from collections.abc import Callable
@@ -20,6 +22,9 @@ P = ParamSpec("P")
 T = TypeVar("T")
 
 WORKERS = 2
+NICENESS = 10
+"""Of the learners' threads: whoever votes or looks at a stamp does not wait while others' sheets are learnt."""
+
 KEPT_LEARNERS = 32
 """Searches whose learner stays in memory; one takes four bytes a galaxy."""
 
@@ -51,7 +56,7 @@ class Learners:
     """Learns, in a few threads, what each search looks for."""
 
     def __init__(self, workers: int = WORKERS) -> None:
-        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="learner")
+        self._threads = ThreadPoolExecutor(workers, thread_name_prefix="learner", initializer=_let_others_first)
         self._known: OrderedDict[int, tuple[str, Preference]] = OrderedDict()
         self._busy: dict[int, threading.Lock] = {}
         self._lock = threading.Lock()
@@ -80,3 +85,9 @@ class Learners:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown(cancel_futures=True)
+
+
+def _let_others_first() -> None:
+    """Lower the priority of this thread alone, which Linux can."""
+    if sys.platform == "linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), os.getpriority(os.PRIO_PROCESS, 0) + NICENESS)

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from datetime import datetime
+from functools import cache
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -12,7 +14,9 @@ from fastapi import FastAPI, Request, Response
 from fastapi.exceptions import RequestValidationError
 from starlette.exceptions import HTTPException
 from starlette.responses import JSONResponse, RedirectResponse
+from starlette.staticfiles import StaticFiles
 from starlette.templating import Jinja2Templates
+from starlette.types import Scope
 
 from deployments.label_app.pictures import STRETCHES
 from deployments.label_app.security import COOKIE, csrf_token, new_visitor_token
@@ -21,6 +25,8 @@ from infra.errors import GalaxyError
 
 TEMPLATES = Jinja2Templates(directory=Path(__file__).with_name("templates"))
 STATIC = Path(__file__).with_name("static")
+A_YEAR = "private, max-age=31536000, immutable"
+"""For what never changes at its address."""
 
 log = logging.getLogger(__name__)
 
@@ -39,6 +45,23 @@ def page(request: Request, template: str, status: int = 200, **content: Any) -> 
     if COOKIE not in request.cookies:
         set_cookie(request, answer, cookie)
     return answer
+
+
+class StaticParts(StaticFiles):
+    """Style and script; under the address that pages give, which holds a digest of the content, browsers keep them."""
+
+    async def get_response(self, path: str, scope: Scope) -> Response:
+        """The file."""
+        answer = await super().get_response(path, scope)
+        if answer.status_code == 200 and scope["query_string"]:
+            answer.headers["Cache-Control"] = A_YEAR
+        return answer
+
+
+@cache
+def static(name: str) -> str:
+    """Address of a static part, which changes with its content."""
+    return f"/static/{name}?{hashlib.sha256((STATIC / name).read_bytes()).hexdigest()[:12]}"
 
 
 def set_cookie(request: Request, answer: Response, token: str) -> None:
@@ -85,3 +108,4 @@ def _moment(value: datetime) -> str:
 
 
 TEMPLATES.env.filters["moment"] = _moment
+TEMPLATES.env.globals["static"] = static

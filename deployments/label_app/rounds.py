@@ -27,6 +27,8 @@ REASON_TITLES = {
     "uncertain": "uncertain",
     "diverse": "different",
     "random": "random",
+    "words": "by your words",
+    "symbol": "by your symbol",
     "review": "second opinion",
     "test": "test",
 }
@@ -91,10 +93,13 @@ def show_round(request: Request, round_id: Id, person: KnownPerson) -> Response:
 def cast_vote(request: Request, round_id: Id, new: NewVote, person: KnownPerson) -> dict[str, Any]:
     """One vote; it is on the disk before the answer leaves."""
     service = service_of(request)
-    sheet, search, shown, _ = _own_sheet(service, round_id, person)
-    if new.place >= len(shown):
-        raise HTTPException(422, f"place {new.place}: the sheet has places 0 to {len(shown) - 1}")
-    vote(service.database, search, [(sheet, shown[new.place])], new.answer, new.key)
+    with service.database.reading() as session:
+        sheet, search = _sheet_of(session, round_id, person)
+        shown = session.get(Shown, (round_id, new.place))
+        last = len(shown_in(session, round_id)) - 1 if shown is None else new.place
+    if shown is None:
+        raise HTTPException(422, f"place {new.place}: the sheet has places 0 to {last}")
+    vote(service.database, search, [(sheet, shown)], new.answer, new.key)
     return {"place": new.place, "answer": new.answer}
 
 

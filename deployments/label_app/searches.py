@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import secrets
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Annotated, Any
 
 from fastapi import APIRouter, File, Form, HTTPException, Request, Response, UploadFile
@@ -23,11 +24,26 @@ from deployments.label_app.results import agreements, tested_quality
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
 from deployments.label_app.sheets import first_sheet_of, remaining, state_of
-from deployments.label_app.tables import NAME_LENGTH, Round, Search, Upload
+from deployments.label_app.tables import NAME_LENGTH, WORDS_LENGTH, Description, Round, Search, Upload
 from deployments.label_app.uploads import LARGEST_FILE, MOST_PICTURES, as_png, open_uploads
+from galaxy_models.symbols import known_symbols
 from infra.errors import GalaxyError
+from tasks.search.described import MODEL, has_aligned
 
 router = APIRouter()
+
+
+@dataclass(frozen=True)
+class Given:
+    """What the form of a new search says, besides pictures."""
+
+    name: str = ""
+    catalogue: str = ""
+    wanted: str = ""
+    unwanted: str = ""
+    words: str = ""
+    symbol: str = ""
+
 
 THRESHOLD = 0.5
 
@@ -48,7 +64,7 @@ def list_searches(request: Request, person: KnownPerson) -> Response:
 @router.get("/searches/new")
 def new_search(request: Request, person: KnownPerson) -> Response:
     """The form of a new search."""
-    return _form(request)
+    return _form(request, Given())
 
 
 @router.post("/searches/new")
@@ -59,17 +75,19 @@ async def begin_search(
     catalogue: Annotated[str, Form(max_length=200)] = "",
     wanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "",
     unwanted: Annotated[str, Form(max_length=LONGEST_TEXT)] = "",
+    words: Annotated[str, Form(max_length=4000)] = "",
+    symbol: Annotated[str, Form(max_length=NAME_LENGTH)] = "",
     pictures: Annotated[list[UploadFile] | None, File()] = None,
 ) -> Response:
     """Make the search and show its first sheet; what cannot be taken is said above the form."""
     service = service_of(request)
     chosen = [one for one in pictures or [] if one.filename]  # an empty field is sent as a file without a name
     files = [(str(one.filename), await one.read(LARGEST_FILE + 1)) for one in chosen[: MOST_PICTURES + 1]]
+    given = Given(name, catalogue, wanted, unwanted, words, symbol)
     try:
-        search_id = await service.learners.run(_begin, service, person, name, catalogue, wanted, unwanted, files)
+        search_id = await service.learners.run(_begin, service, person, given, files)
     except GalaxyError as error:
-        given = {"name": name, "catalogue": catalogue, "wanted": wanted, "unwanted": unwanted}
-        return _form(request, 400, str(error), **given)
+        return _form(request, given, 400, str(error))
     return RedirectResponse(f"/searches/{search_id}", status_code=303)
 
 
@@ -89,28 +107,29 @@ def find_or_404(session: Session, search_id: int) -> Search:
     return search
 
 
-def _form(request: Request, status: int = 200, problem: str = "", **given: str) -> Response:
+def _form(request: Request, given: Given, status: int = 200, problem: str = "") -> Response:
     library = service_of(request).library
     folders = library.folders()
-    catalogues = [(folder.name, f"{folder.parent.name}, {folder.name}") for folder in folders]
-    empty = "" if folders else library.explain_empty()
-    return page(request, "new.html", status, catalogues=catalogues, empty=empty, problem=problem, given=given)
+    return page(
+        request,
+        "new.html",
+        status,
+        catalogues=[(folder.name, f"{folder.parent.name}, {folder.name}") for folder in folders],
+        undescribed=[folder for folder in folders if not has_aligned(folder)],
+        symbols=known_symbols(),
+        empty="" if folders else library.explain_empty(),
+        problem=problem,
+        given=given,
+    )
 
 
-def _begin(
-    service: Service,
-    person: Person,
-    name: str,
-    key: str,
-    wanted: str,
-    unwanted: str,
-    files: Sequence[tuple[str, bytes]],
-) -> int:
-    name = " ".join(name.split())
+def _begin(service: Service, person: Person, given: Given, files: Sequence[tuple[str, bytes]]) -> int:
+    name = " ".join(given.name.split())
     if not 1 <= len(name) <= NAME_LENGTH or not name.isprintable():
         raise GalaxyError(f"a search needs a name of 1 to {NAME_LENGTH} printable characters; this has {len(name)}")
-    catalogue = service.library.catalogue(key)
-    good, bad = find_examples(catalogue, wanted), find_examples(catalogue, unwanted)
+    catalogue = service.library.catalogue(given.catalogue)
+    good, bad = find_examples(catalogue, given.wanted), find_examples(catalogue, given.unwanted)
+    description = _description(catalogue, person, given)
     pictures = open_uploads(files, catalogue.prepared.dataset.stamp_size)
     both = sorted(set(good) & set(bad))
     if both:
@@ -126,7 +145,8 @@ def _begin(
         seed=secrets.randbelow(2**31),
     )
     stamps = {answer: _named(service, catalogue, rows) for answer, rows in (("yes", good), ("no", bad))}
-    alike = first_sheet_of(service, search, catalogue, [*good, *bad], pictures) if pictures else []
+    begun = bool(pictures or description)
+    first = first_sheet_of(service, search, catalogue, [*good, *bad], pictures, description) if begun else []
     try:
         with service.database.writing() as session:
             session.add(search)
@@ -137,11 +157,26 @@ def _begin(
                 content = as_png(picture)
                 digest = hashlib.sha256(content).hexdigest()
                 session.add(Upload(search_id=search.id, person=person.name, picture=content, digest=digest))
-            if alike:
-                add_round(session, Round(search_id=search.id, person=person.name, kind=SEARCH), alike)
+            if description is not None:
+                description.search_id = search.id
+                session.add(description)
+            if first:
+                add_round(session, Round(search_id=search.id, person=person.name, kind=SEARCH), first)
     except IntegrityError:
         raise GalaxyError(f"there is a search {name!r} already; choose another name") from None
     return search.id
+
+
+def _description(catalogue: Catalogue, person: Person, given: Given) -> Description | None:
+    words, symbol = " ".join(given.words.split()), given.symbol
+    if not words and not symbol:
+        return None
+    if len(words) > WORDS_LENGTH or not words.isprintable():
+        raise GalaxyError(f"a description has at most {WORDS_LENGTH} printable characters; this has {len(words)}")
+    if symbol and symbol not in known_symbols():
+        raise GalaxyError(f"no symbol {symbol!r}; choose one of those shown")
+    version = catalogue.aligned.model_version
+    return Description(person=person.name, words=words, symbol=symbol, model=MODEL, model_version=version)
 
 
 def _named(service: Service, catalogue: Catalogue, rows: list[int]) -> list[Stamp]:

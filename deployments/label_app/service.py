@@ -14,9 +14,10 @@ from deployments.label_app.learning import Learners
 from deployments.label_app.models import Models
 from deployments.label_app.pace import SignInPace
 from deployments.label_app.people import Person
-from deployments.label_app.stamps import Pictures
+from deployments.label_app.stamps import Kept, Pictures
 from infra.settings import Settings
 
+KEPT = 64
 LARGEST_ID = 2**31 - 1
 Id = Annotated[int, Path(ge=1, le=LARGEST_ID)]
 """A number in an address, as large as databases keep them."""
@@ -32,6 +33,10 @@ class Service:
         Who does everything, where nobody signs in; None where accounts are demanded.
     csrf_key
         Makes the pages' tokens.
+    held_back
+        Search to the rows of its test sample, which follow from the search and never change.
+    remaining
+        Search, lesson and answered rows to how many wanted ones are left.
     """
 
     settings: Settings
@@ -43,6 +48,8 @@ class Service:
     csrf_key: bytes
     local_person: Person | None = None
     pictures: Pictures = field(default_factory=Pictures)
+    held_back: Kept = field(default_factory=lambda: Kept(KEPT))
+    remaining: Kept = field(default_factory=lambda: Kept(KEPT))
     pace: SignInPace = field(default_factory=SignInPace)
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import zip_longest
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,13 +28,19 @@ from deployments.label_app.learning import Lesson
 from deployments.label_app.people import Person
 from deployments.label_app.sampling import held_back, in_random_order
 from deployments.label_app.service import Service
-from deployments.label_app.tables import Round, Search, Shown
+from deployments.label_app.tables import Description, Round, Search, Shown
 from deployments.label_app.uploads import as_stamps
 from galaxy_models.preference import EXAMPLE, REASONS, Remaining
 from infra.errors import GalaxyError
 
 STAMPS = 16
 """On a sheet."""
+
+WORDS, SYMBOL = "words", "symbol"
+"""Why a galaxy is shown that fits what somebody said."""
+
+TAUGHT_AS = {WORDS: "best", SYMBOL: "best"}
+"""Reasons by which the learner takes such answers: chosen for what was known of them, not for the answer."""
 
 
 @dataclass(frozen=True)
@@ -59,6 +66,8 @@ class State:
         Rows that the person was shown before on sheets of this kind.
     at_hand
         Rows on the last sheets of other people.
+    description
+        What the search was begun with, which leads until something is wanted; None without.
     """
 
     search: Search
@@ -68,6 +77,7 @@ class State:
     held: NDArray[np.int64]
     seen: NDArray[np.int64]
     at_hand: NDArray[np.int64]
+    description: Description | None = None
 
 
 def next_round(service: Service, search_id: int, person: Person, kind: str, after: int) -> int:
@@ -90,6 +100,8 @@ def next_round(service: Service, search_id: int, person: Person, kind: str, afte
         choice = _test(state, person)
     elif state.lesson.is_enough:
         choice = _learnt(service, state, new)
+    elif state.description is not None:
+        choice = _next_fitting(service, state, state.description)
     else:
         choice = _random(state)
     try:
@@ -113,16 +125,21 @@ def lesson_of(session: Session, search: Search, labels: Labels) -> Lesson:
     return Lesson(
         rows,
         wanted,
-        tuple(reason if reason in REASONS else EXAMPLE for reason in reasons),
+        tuple(reason if reason in REASONS else EXAMPLE for reason in [TAUGHT_AS.get(one, one) for one in reasons]),
         labels_digest(rows, wanted, search.dataset_digest, search.model, search.model_version),
     )
 
 
 def remaining(service: Service, state: State) -> Remaining:
     """How many wanted galaxies nobody has labelled yet."""
-    preference = service.learners.preference(state.search.id, state.catalogue, state.lesson, state.search.seed)
-    nowhere = np.flatnonzero(~state.catalogue.searchable)
-    return preference.remaining(exclude=np.union1d(nowhere, state.labels.answered()))
+    answered = state.labels.answered()
+
+    def estimate() -> Remaining:
+        preference = service.learners.preference(state.search.id, state.catalogue, state.lesson, state.search.seed)
+        return preference.remaining(exclude=np.union1d(np.flatnonzero(~state.catalogue.searchable), answered))
+
+    found: Remaining = service.remaining.get((state.search.id, state.lesson.digest, answered.tobytes()), estimate)
+    return found
 
 
 def state_of(service: Service, session: Session, search_id: int, person: Person) -> State:
@@ -141,9 +158,13 @@ def _state(service: Service, session: Session, search_id: int, person: Person, k
         catalogue,
         labels_of(session, search_id, test=True) if kind == TEST else training,
         lesson_of(session, search, training),
-        held_back(search.seed, catalogue.searchable, catalogue.groups, first_examples(session, search_id)),
+        service.held_back.get(
+            search_id,
+            lambda: held_back(search.seed, catalogue.searchable, catalogue.groups, first_examples(session, search_id)),
+        ),
         _seen(session, search_id, person.name, kind),
         _at_hand(session, search_id, person.name),
+        session.scalar(select(Description).where(Description.search_id == search_id)),
     )
 
 
@@ -167,15 +188,41 @@ def _closed(state: State) -> NDArray[np.int64]:
 
 
 def first_sheet_of(
-    service: Service, search: Search, catalogue: Catalogue, examples: Sequence[int], pictures: Sequence[Image.Image]
+    service: Service,
+    search: Search,
+    catalogue: Catalogue,
+    examples: Sequence[int],
+    pictures: Sequence[Image.Image],
+    description: Description | None,
 ) -> list[tuple[Stamp, str, float | None]]:
-    """The galaxies that look most like some pictures to the model, each picture's nearest in turn."""
-    vectors = service.models.embed(catalogue, as_stamps(pictures))
+    """The galaxies that look most like some pictures to the model, or fit a description best, each one's in turn."""
     held = held_back(search.seed, catalogue.searchable, catalogue.groups, examples)
     without = [*examples, *held.tolist()]
-    near = [catalogue.neighbours(vector, STAMPS, without).tolist() for vector in vectors]
-    rows = list(dict.fromkeys(row for turn in zip(*near, strict=True) for row in turn))[:STAMPS]
-    return _described(service, catalogue, Choice(np.array(rows, np.int64), ["best"] * len(rows), [None] * len(rows)))
+    found: list[tuple[list[int], str]] = []
+    if pictures:
+        vectors = service.models.embed(catalogue, as_stamps(pictures))
+        found += [(catalogue.neighbours(vector, STAMPS, without).tolist(), "best") for vector in vectors]
+    if description is not None:
+        found.append((_fitting(service, catalogue, description, without).tolist(), reason_of(description)))
+    turns = zip_longest(*([(row, reason) for row in rows] for rows, reason in found))
+    reasons: dict[int, str] = {}
+    for row, reason in (one for turn in turns for one in turn if one is not None):
+        reasons.setdefault(row, reason)
+    rows = list(reasons)[:STAMPS]
+    choice = Choice(np.array(rows, np.int64), [reasons[row] for row in rows], [None] * len(rows))
+    return _described(service, catalogue, choice)
+
+
+def reason_of(description: Description) -> str:
+    """Why a galaxy that fits a description is shown."""
+    return WORDS if description.words else SYMBOL
+
+
+def _fitting(
+    service: Service, catalogue: Catalogue, description: Description, without: Sequence[int]
+) -> NDArray[np.int64]:
+    vector = service.models.describe(catalogue, description.words, description.symbol)
+    return catalogue.best_fitting(vector, STAMPS, without)
 
 
 def _learnt(service: Service, state: State, new: Round) -> Choice:
@@ -186,6 +233,12 @@ def _learnt(service: Service, state: State, new: Round) -> Choice:
     new.left, new.left_low, new.left_high = left.expected, left.low, left.high
     chances = preference.probabilities(sheet.rows)
     return Choice(_not_empty(sheet.rows, "every galaxy has been shown"), sheet.reasons, chances.tolist())
+
+
+def _next_fitting(service: Service, state: State, description: Description) -> Choice:
+    """What fits the description best of all that was not shown yet."""
+    rows = _fitting(service, state.catalogue, description, _closed(state).tolist())
+    return _unmarked(rows, reason_of(description), "every galaxy that can be compared with the description was shown")
 
 
 def _random(state: State) -> Choice:

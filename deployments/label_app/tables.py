@@ -12,8 +12,8 @@ from sqlalchemy import DateTime, Float, ForeignKey, Integer, LargeBinary, String
 from sqlalchemy.engine import Dialect
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
-NAME_LENGTH = 60
-"""Most characters in the name of a search or a person."""
+NAME_LENGTH, WORDS_LENGTH = 60, 200
+"""Most characters in the name of a search or a person, and in the words of a description."""
 
 
 class UtcTime(TypeDecorator[datetime]):
@@ -156,6 +156,29 @@ class Upload(Base):
     made_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
     picture: Mapped[bytes] = mapped_column(LargeBinary)
     digest: Mapped[str] = mapped_column(String(64))
+
+
+class Description(Base):
+    """What somebody said of the galaxies they look for, in words, by a symbol or both: what fits begins the search.
+
+    Attributes
+    ----------
+    words, symbol
+        Empty if not given.
+    model, model_version
+        What compared them with the galaxies.
+    """
+
+    __tablename__ = "descriptions"
+
+    id: Mapped[int] = mapped_column(primary_key=True)
+    search_id: Mapped[int] = mapped_column(ForeignKey("searches.id"), index=True)
+    person: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    made_at: Mapped[datetime] = mapped_column(UtcTime, default=now)
+    words: Mapped[str] = mapped_column(String(WORDS_LENGTH))
+    symbol: Mapped[str] = mapped_column(String(NAME_LENGTH))
+    model: Mapped[str] = mapped_column(String(200))
+    model_version: Mapped[str] = mapped_column(String(40))
 
 
 class StartedRun(Base):

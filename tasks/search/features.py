@@ -78,7 +78,7 @@ class SearchFeatures:
         GalaxyError
             If the folder is no catalogue, or has no embeddings of the vision model, or the disk is full.
         """
-        proof = _proof(catalogue)
+        proof = read_proof(catalogue)
         embeddings = catalogue / EMBEDDINGS
         if not embeddings.is_file() or MODEL not in proof.get("models", {}):
             raise GalaxyError(
@@ -111,7 +111,8 @@ def feature_cache(settings: Settings) -> Path:
     return settings.home / "label" / "features"
 
 
-def _proof(catalogue: Path) -> dict[str, Any]:
+def read_proof(catalogue: Path) -> dict[str, Any]:
+    """What a published catalogue says of itself; raises GalaxyError if the folder is none."""
     try:
         return dict(json.loads((catalogue / PROOF).read_text()))
     except FileNotFoundError:

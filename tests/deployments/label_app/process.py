@@ -11,6 +11,10 @@ from pathlib import Path
 from typing import Any
 
 import requests
+from sqlalchemy import select
+
+from deployments.label_app.database import Database
+from deployments.label_app.tables import Vote
 
 PROJECT = Path(__file__).parents[3]
 START_SECONDS = 300
@@ -74,3 +78,12 @@ class Page:
         """A request of the page's script."""
         headers = {"x-csrf-token": self.token}
         return self.session.post(self.address + path, json=content, headers=headers, timeout=60)
+
+
+def votes_in(home: Path) -> set[str]:
+    """Keys of the requests whose votes the database holds."""
+    database = Database(f"sqlite:///{home / 'label' / 'label.db'}")
+    with database.reading() as session:
+        kept = set(session.scalars(select(Vote.request_key)))
+    database.close()
+    return kept

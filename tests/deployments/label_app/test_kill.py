@@ -4,16 +4,12 @@ from __future__ import annotations
 
 import signal
 import threading
-from pathlib import Path
 
 import pytest
 import requests
-from sqlalchemy import select
 
-from deployments.label_app.database import Database
-from deployments.label_app.tables import Vote
 from infra.settings import Settings
-from tests.deployments.label_app.process import Page, start
+from tests.deployments.label_app.process import Page, start, votes_in
 from tests.deployments.label_app.sky import CATALOGUE
 from tests.end_to_end.home import free_port
 
@@ -62,11 +58,3 @@ def test_no_acknowledged_vote_is_lost(settings: Settings) -> None:
         again.wait(30)
     assert len(acknowledged) >= ENOUGH
     assert acknowledged <= kept
-
-
-def votes_in(home: Path) -> set[str]:
-    database = Database(f"sqlite:///{home / 'label' / 'label.db'}")
-    with database.reading() as session:
-        kept = set(session.scalars(select(Vote.request_key)))
-    database.close()
-    return kept
