@@ -7,7 +7,7 @@ import importlib
 
 from tests.evidence.workbench import Workbench
 
-PARTS: tuple[str, ...] = ("few_labels", "representations", "adaptive_shares", "restoration", "parameters")
+PARTS: tuple[str, ...] = ("few_labels", "representations", "search", "adaptive_shares", "restoration", "parameters")
 """Modules of this folder with `run(bench: Workbench) -> None`, in the order in which they are measured."""
 
 
