@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -93,7 +94,7 @@ class FeatureMaker:
             unfinished.replace(path)
         return np.asarray(np.load(path, mmap_mode="r"))
 
-    def _path(self, name: str, stamps: Stamps, of: str) -> Any:
+    def _path(self, name: str, stamps: Stamps, of: str) -> Path:
         size = f"{self.size.own.steps}-{self.size.resnet.steps}-{self.bench.code}"
         return self.bench.folder / f"features-{_slug(name)}-{of}-{len(stamps.images)}-{size}.npy"
 

@@ -85,9 +85,13 @@ def _cell(curves: Curves | None, what: str) -> str:
     return "none left" if np.isnan(of).all() else f"{np.nanmean(of):.2f}"
 
 
-def _mean(results: Results, what: str, strategy: str = OURS, features: str = LVM, **which: bool | float) -> float:
+def _three(curves: Curves | None) -> str:
+    return "taught" if curves is None else " / ".join(_cell(curves, what) for what in ("found", "harvest", "precision"))
+
+
+def _mean(results: Results, what: str, strategy: str = OURS, error: float = 0.0) -> float:
     """Over the targets with at least 100 members; NaN where one of them is not measured."""
-    of = [results.curves(t.name, strategy, features, **which) for t in large(results.targets)]  # type: ignore[arg-type]
+    of = [results.curves(target.name, strategy, error=error) for target in large(results.targets)]
     return float(np.mean([np.nan if curves is None else np.nanmean(values(curves, what)) for curves in of]))
 
 
@@ -114,11 +118,10 @@ def _by_round(bench: Workbench, results: Results) -> None:
 
 def _by_features(bench: Workbench, results: Results) -> None:
     head = ["found / harvest / precision", *(target.name for target in results.targets)]
-    rows = []
-    for features in results.features:
-        of = [results.curves(target.name, features=features) for target in results.targets]
-        rows.append([features, *(" / ".join(_cell(each, what) for what in ("found", "harvest", "precision"))
-                                 if each is not None else "taught" for each in of)])  # fmt: skip
+    rows = [
+        [features, *(_three(results.curves(target.name, features=features)) for target in results.targets)]
+        for features in results.features
+    ]
     bench.table(
         "Our search on other features",
         head,
