@@ -7,25 +7,36 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from .answer_fit import AnswerFit, fit_answers
+from .answer_fit import AnswerFit
 
 Floats = NDArray[np.float64]
 
-STRENGTH = 10.0
-"""A priori variance of the logit."""
+STRAIGHT = 0.3
+"""Share of the straight line in the kernel; the rest is Gaussian."""
 
 WIDTH = 1.0
-"""Length scale of the kernel, in units of sqrt(D), the length of a typical standardised row."""
+"""Length scale of the Gaussian part, in units of the median distance of rows that nobody has looked at."""
+
+NOISE = 1.0
+"""Variance of an answer around the function, whose own is 1 a priori: some are wrong, and others borderline."""
+
+PRESUMED_ANSWERS = 7.5
+"""How many answers all presumed negatives together are worth, once somebody has said no."""
+
+LOGIT = 4.0
+"""Logit of a row on which the function, fitted to -1 and 1, is 1."""
 
 
 @dataclass(frozen=True)
 class KernelPreference:
-    """Gaussian process classifier with a Gaussian kernel, in Laplace's approximation.
+    """Gaussian process regression on the answers, no being -1 and yes 1, in units of a logit.
 
     Attributes
     ----------
     support
         (m, D) rows that it was fitted to, labelled ones first.
+    width
+        Length scale of the kernel's Gaussian part.
     basis
         (m, r): kernel with `support` times it gives coordinates in which the kernel is the plain product.
     fit
@@ -33,6 +44,7 @@ class KernelPreference:
     """
 
     support: Floats
+    width: float
     basis: Floats
     fit: AnswerFit
 
@@ -40,20 +52,59 @@ class KernelPreference:
     def learn(cls, labelled: Floats, wanted: NDArray[np.bool_], presumed: Floats) -> KernelPreference:
         """From labelled (n, D) rows, and (m, D) that are presumed not to be wanted."""
         support = np.concatenate([labelled, presumed])
-        values, vectors = np.linalg.eigh(kernel(support, support))
+        width = WIDTH * _median_distance(presumed if len(presumed) > 1 else support)
+        values, vectors = np.linalg.eigh(kernel(support, support, width))
         kept = values > 1e-5 * values[-1]
         root = np.sqrt(values[kept])
-        places = vectors[:, kept] * root
-        fit = fit_answers(places[: len(labelled)], wanted, places[len(labelled) :], STRENGTH)
-        return cls(support, vectors[:, kept] / root, fit)
+        fit = _regression(vectors[:, kept] * root, wanted)
+        return cls(support, width, vectors[:, kept] / root, fit)
 
     def logits(self, rows: Floats) -> tuple[Floats, Floats]:
         """(k, D) rows to their mean logit (k,), not calibrated, and (k, r) vectors whose products are covariances."""
-        places = kernel(rows, self.support) @ self.basis
-        return places @ self.fit.weights + self.fit.intercept, places @ self.fit.spread
+        places = kernel(rows, self.support, self.width) @ self.basis
+        return places @ self.fit.weights, places @ self.fit.spread
 
 
-def kernel(first: Floats, second: Floats) -> Floats:
-    """(n, m) exp(-|a - b|^2 / 2 w^2 D) of standardised rows."""
-    squares = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1) - 2 * first @ second.T
-    return np.asarray(np.exp(-np.maximum(squares, 0) / (2 * WIDTH**2 * first.shape[1])))
+def kernel(first: Floats, second: Floats, width: float) -> Floats:
+    """(n, m) kernel of standardised rows: a straight line's a.b / D, and exp(-|a - b|^2 / 2 w^2), by their shares."""
+    product = first @ second.T
+    squares = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1) - 2 * product
+    bent = np.exp(-np.maximum(squares, 0) / (2 * width**2))
+    return np.asarray(STRAIGHT * product / first.shape[1] + (1 - STRAIGHT) * bent)
+
+
+def _regression(places: Floats, wanted: NDArray[np.bool_]) -> AnswerFit:
+    """Least squares in the kernel's coordinates (m, r), with a priori variance 1; labelled rows come first.
+
+    `unseen` is exact: the fit without a row follows from its leverage.
+    """
+    target = np.where(np.arange(len(places)) < len(wanted), 1.0, -1.0)
+    target[: len(wanted)][~wanted] = -1
+    weight = _weights(wanted, len(places) - len(wanted)) / NOISE
+    precision = (places * weight[:, None]).T @ places + np.eye(places.shape[1])
+    root = np.linalg.inv(np.linalg.cholesky(precision)).T
+    weights = root @ (root.T @ (places.T @ (weight * target)))
+    labelled = places[: len(wanted)]
+    leverage = np.minimum(weight[: len(wanted)] * np.square(labelled @ root).sum(axis=1), 1 - 1e-9)
+    unseen = (labelled @ weights - leverage * target[: len(wanted)]) / (1 - leverage)
+    return AnswerFit(LOGIT * weights, 0.0, LOGIT * unseen, LOGIT * root)
+
+
+def _weights(wanted: NDArray[np.bool_], presumed: int) -> Floats:
+    """(n + m,): both answers weigh alike together, and each of the rarer one more than 1.
+
+    The presumed ones are all that is not wanted before anybody has said no, and weigh little afterwards, as some of
+    them are wanted.
+    """
+    yes, no = int(wanted.sum()), int((~wanted).sum())
+    total = float(max(yes, no))
+    of_presumed = (PRESUMED_ANSWERS if no else total) / max(presumed, 1)
+    return np.concatenate([np.where(wanted, total / max(yes, 1), total / max(no, 1)), np.full(presumed, of_presumed)])
+
+
+def _median_distance(rows: Floats) -> float:
+    """Of all pairs of (m, D) rows; that of standardised ones, sqrt(2 D), where all are the same."""
+    squares = np.square(rows).sum(axis=1)
+    distances = np.maximum(squares[:, None] + squares - 2 * rows @ rows.T, 0)[np.triu_indices(len(rows), 1)]
+    median = float(np.sqrt(np.median(distances))) if len(distances) else 0.0
+    return median if median > 1e-6 else float(np.sqrt(2 * rows.shape[1]))

@@ -12,7 +12,7 @@ import torch
 
 from tests.evidence.workbench import Workbench
 
-FIRST: tuple[str, ...] = ("few_labels",)
+FIRST: tuple[str, ...] = ("few_labels", "search")
 """Measured one after the other: they fill the processors by themselves, and the others use what they pre-train."""
 
 BESIDE: tuple[str, ...] = ("restoration", "adaptive_shares", "parameters", "representations")

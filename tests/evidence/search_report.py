@@ -1,0 +1,219 @@
+"""What the searches came to: tables, and the figures with their paired intervals."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from tests.benchmarks.result import report
+from tests.evidence.search_efficiency import ENOUGH, labels_for
+from tests.evidence.search_features import LVM
+from tests.evidence.search_loop import Curve, mean_curve, paired_interval
+from tests.evidence.search_plot import plot_found
+from tests.evidence.search_strategies import OURS, STRATEGIES
+from tests.evidence.search_targets import Target, large
+from tests.evidence.workbench import Workbench
+
+Curves = list[dict[str, list[float]]]
+"""Of one kind of search, by seed."""
+
+Kind = tuple[str, str, float, bool, str]
+"""Features, strategy, error, whether half is held out, target."""
+
+PRECISION_GOAL, EFFICIENCY_GOAL = 0.85, 20.0
+SHOWN_ROUNDS = (0, 1, 2, 3, 5, 7, 10)
+
+NAMES = {
+    "found": "Share of the members found after ten rounds",
+    "harvest": "Members found and among the next 50, of what so many looks could bring",
+    "precision": "Precision of the 50 best without a label after ten rounds",
+    "area": "Area under found by round, of what could have been found",
+}
+"""Figures of a search, by the title of their table."""
+
+
+@dataclass(frozen=True)
+class Results:
+    """All measurements.
+
+    Attributes
+    ----------
+    networks
+        By target, AUC of ResNet18 by the number of random labels.
+    """
+
+    searches: Mapping[Kind, Curves]
+    networks: Mapping[str, Mapping[float, float]]
+    targets: Sequence[Target]
+    features: Sequence[str]
+    error: float
+    remark: str
+
+    def curves(
+        self, target: str, strategy: str = OURS, features: str = LVM, *, error: float = 0.0, held_out: bool = False
+    ) -> Curves | None:
+        """None where it is not measured."""
+        return self.searches.get((features, strategy, error, held_out, target))
+
+
+def write(bench: Workbench, results: Results) -> None:
+    """Tables, plot and figures."""
+    for what, title in NAMES.items():
+        _by_strategy(bench, results, what, title)
+    _by_round(bench, results)
+    _by_features(bench, results)
+    _errors(bench, results)
+    _held_out(bench, results)
+    plot_found(results.targets, lambda target, strategy: results.curves(target, strategy))
+    _efficiency(bench, results)
+    _figures(bench, results)
+
+
+def values(curves: Curves, what: str) -> NDArray[np.float64]:
+    """(S,) one of `Curve.figures`, or the last AUC, by seed."""
+    searches = [Curve(**curve) for curve in curves]
+    return np.array([curve.auc[-1] if what == "auc" else curve.figures()[what] for curve in searches])
+
+
+def _cell(curves: Curves | None, what: str) -> str:
+    if curves is None:
+        return ""
+    of = values(curves, what)
+    return "none left" if np.isnan(of).all() else f"{np.nanmean(of):.2f}"
+
+
+def _three(curves: Curves | None) -> str:
+    return "taught" if curves is None else " / ".join(_cell(curves, what) for what in ("found", "harvest", "precision"))
+
+
+def _mean(results: Results, what: str, strategy: str = OURS, error: float = 0.0) -> float:
+    """Over the targets with at least 100 members; NaN where one of them is not measured."""
+    of = [results.curves(target.name, strategy, error=error) for target in large(results.targets)]
+    return float(np.mean([np.nan if curves is None else np.nanmean(values(curves, what)) for curves in of]))
+
+
+def _by_strategy(bench: Workbench, results: Results, what: str, title: str) -> None:
+    head = ["", *(f"{t.name} ({t.members} of {len(t.rows)})" for t in results.targets), "mean"]
+    rows = []
+    for name in STRATEGIES:
+        of = [results.curves(target.name, name) for target in results.targets]
+        rows.append([name, *(_cell(each, what) for each in of), f"{_mean(results, what, name):.3f}"])
+    bench.table(title, head, rows, _remark(results))
+
+
+def _by_round(bench: Workbench, results: Results) -> None:
+    names = [target.name for target in large(results.targets)]
+    for what in ("found", "precision"):
+        rows = []
+        for strategy in STRATEGIES:
+            curves = [results.curves(name, strategy) for name in names]
+            mean = np.mean([mean_curve(each, what) for each in curves if each is not None], axis=0)
+            rows.append([strategy, *(f"{mean[number]:.3f}" for number in SHOWN_ROUNDS)])
+        head = ["after round", *map(str, SHOWN_ROUNDS)]
+        bench.table(f"Round by round: {what}", head, rows, f"Mean of {', '.join(names)}. {_remark(results)}")
+
+
+def _by_features(bench: Workbench, results: Results) -> None:
+    head = ["found / harvest / precision", *(target.name for target in results.targets)]
+    rows = [
+        [features, *(_three(results.curves(target.name, features=features)) for target in results.targets)]
+        for features in results.features
+    ]
+    bench.table(
+        "Our search on other features",
+        head,
+        rows,
+        f"GalaxAlign was taught classes of Galaxy Zoo 2 and is not asked for them. {_remark(results)}",
+    )
+
+
+def _errors(bench: Workbench, results: Results) -> None:
+    rows = [
+        [name, *(f"{_mean(results, what, name, error=results.error):.3f}" for what in NAMES)] for name in STRATEGIES
+    ]
+    title = f"An annotator who errs in {results.error:.0%} of the answers: means"
+    bench.table(title, ["", *NAMES], rows, _remark(results, error=results.error))
+
+
+def _held_out(bench: Workbench, results: Results) -> None:
+    targets = [t for t in results.targets if results.curves(t.name, held_out=True)]
+    head = ["precision / AUC", *(target.name for target in targets)]
+    rows = []
+    for name in STRATEGIES:
+        of = [results.curves(target.name, name, held_out=True) for target in targets]
+        rows.append([name, *(f"{_cell(each, 'precision')} / {_cell(each, 'auc')}" for each in of)])
+    bench.table(
+        "All strategies judged by the same galaxies, half of the pool that is never shown",
+        head,
+        rows,
+        f"Precision of the 50 best of that half, and its AUC, after ten rounds in the other. {_remark(results)}",
+    )
+
+
+def _efficiency(bench: Workbench, results: Results) -> None:
+    rows, ratios = [], []
+    for name, network in results.networks.items():
+        curves = results.curves(name, held_out=True)
+        assert curves is not None
+        mean = mean_curve(curves, "auc")
+        own, reached = labels_for(dict(zip(mean_curve(curves, "labels").tolist(), mean.tolist(), strict=True)))
+        theirs, enough = labels_for(network)
+        least = "" if enough else "at least "
+        ratio = theirs / own if reached else float("nan")
+        ratios.append(ratio)
+        rows.append(
+            [
+                name,
+                f"{own:.0f}" if reached else f"not with {own:.0f} (AUC {mean.max():.3f})",
+                f"{least}{theirs:.0f}",
+                ", ".join(f"{count:.0f}: {network[count]:.3f}" for count in sorted(network)),
+                f"{least}{ratio:.1f}" if reached else "none",
+            ]
+        )  # fmt: skip
+    head = ["", "ours", "ResNet18", "its AUC by labels", "ratio"]
+    remark = (
+        "Half of each pool is held out and judges; examples count as labels; ResNet18 learns from scratch on random "
+        "labels of the searched half, which ends before it may get there. The figure is the geometric "
+        "mean of the ratios; a target that our search does not bring to this AUC counts as 1."
+    )
+    bench.table(f"Labels for an AUC of {ENOUGH}", head, rows, remark)
+    if ratios:
+        value = float(np.exp(np.mean(np.log([1.0 if np.isnan(each) else each for each in ratios]))))
+        report("hitl_label_efficiency", value, "ratio", f">= {EFFICIENCY_GOAL:g}", value >= EFFICIENCY_GOAL)
+
+
+def _figures(bench: Workbench, results: Results) -> None:
+    """The figures, and by how much ours lie above every other strategy's, seed by seed."""
+    names = [target.name for target in large(results.targets)]
+    rows, above = [], {}
+    for other in (name for name in STRATEGIES if name != OURS):
+        cells = [other]
+        for what in NAMES:
+            pairs = [(results.curves(name), results.curves(name, other)) for name in names]
+            ours, theirs = (np.array([values(pair[i] or [], what) for pair in pairs]) for i in (0, 1))
+            mean, low, high = paired_interval(ours, theirs)
+            above[other, what] = low
+            cells.append(f"{mean:+.3f} ({low:+.3f} to {high:+.3f})")
+        rows.append(cells)
+    bench.table(
+        "Ours above each other strategy",
+        ["", *NAMES],
+        rows,
+        f"Means of {', '.join(names)}; 95 % paired bootstrap intervals over seeds. {_remark(results)}",
+    )
+    for figure, what in (("hitl_precision_top50", "precision"), ("hitl_harvest_top50", "harvest")):
+        value = _mean(results, what)
+        best = all(low > 0 for (_, which), low in above.items() if which == what)
+        goal = f">= {PRECISION_GOAL}, above every other strategy"
+        report(figure, value, "share", goal, value >= PRECISION_GOAL and best)
+
+
+def _remark(results: Results, error: float = 0.0) -> str:
+    curves = next(iter(results.curves(target.name, error=error) for target in results.targets)) or []
+    return (
+        f"{len(curves)} seeds, three examples, ten rounds of 16; mean: of the targets with at least 100 members. "
+        f"Columns: members of the pool's galaxies. {results.remark}"
+    )
