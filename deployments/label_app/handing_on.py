@@ -27,7 +27,7 @@ router = APIRouter()
 LABELS = "label/tables"
 SCORE, TRAIN = "score-search", "survey-run"
 TRAINING_STAGES = "ingest,preprocess,pretrain,finetune"
-"""A definition with a new label table names new folders for all of them: `finetune` alone would find nothing to read."""
+"""A new label table means new folders for all of them: `finetune` alone would find nothing to read."""
 
 
 @router.get("/searches/{search_id}/runs")
