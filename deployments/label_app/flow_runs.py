@@ -13,7 +13,7 @@ from infra.environment import running_services
 from infra.errors import GalaxyError
 from infra.settings import Settings
 
-ANSWER_SECONDS = 5
+ANSWER_SECONDS = 20
 FAILURES = ("FAILED", "CRASHED")
 LONGEST_REASON = 400
 """Characters."""
