@@ -13,7 +13,10 @@ from infra.environment import running_services
 from infra.errors import GalaxyError
 from infra.settings import Settings
 
-ANSWER_SECONDS = 5
+ANSWER_SECONDS = 20
+FAILURES = ("FAILED", "CRASHED")
+LONGEST_REASON = 400
+"""Characters."""
 
 
 @dataclass(frozen=True)
@@ -45,11 +48,14 @@ class FlowRuns:
         return str(made["id"])
 
     def state(self, flow_run_id: str) -> str:
-        """Name of a run's state, such as Running; or why it is not known."""
+        """Name of a run's state, such as Running, and why if it failed; or why it is not known."""
         try:
-            return str(self._ask("get", f"flow_runs/{flow_run_id}")["state_name"])
-        except (GalaxyError, KeyError):
-            return "not known: no Prefect server answers"
+            run = self._ask("get", f"flow_runs/{flow_run_id}")
+        except GalaxyError as error:
+            return f"not known: {error}"
+        state = run.get("state") or {}
+        why = str(state.get("message") or "") if state.get("type") in FAILURES else ""
+        return f"{run['state_name']}: {why[:LONGEST_REASON]}" if why else str(run["state_name"])
 
     def page(self, flow_run_id: str) -> str:
         """Address of a run's page."""

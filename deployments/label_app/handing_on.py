@@ -25,7 +25,9 @@ from tasks.search.lesson import Lesson
 router = APIRouter()
 
 LABELS = "label/tables"
-SCORE, TRAIN = "score-search", "finetune"
+SCORE, TRAIN = "score-search", "survey-run"
+TRAINING_STAGES = "ingest,preprocess,pretrain,finetune"
+"""A new label table means new folders for all of them: `finetune` alone would find nothing to read."""
 
 
 @router.get("/searches/{search_id}/runs")
@@ -59,9 +61,10 @@ async def train_classifier(
     survey: Annotated[str, Form(min_length=1, max_length=400)],
     profile: Annotated[str, Form(min_length=1, max_length=400)] = "laptop",
 ) -> Response:
-    """Start `finetune` with a survey definition that names the labels."""
+    """Start the stages up to `finetune` with a survey definition that names the labels; what is done is skipped."""
     service = service_of(request)
-    await service.learners.run(_start, service, search_id, person, TRAIN, {"survey": survey, "profile": profile})
+    parameters = {"survey": survey, "profile": profile, "stages": TRAINING_STAGES}
+    await service.learners.run(_start, service, search_id, person, TRAIN, parameters)
     return RedirectResponse(f"/searches/{search_id}/runs", status_code=303)
 
 

@@ -66,7 +66,7 @@ def complete_catalogue(merged: pd.DataFrame, definition: SurveyDefinition) -> tu
 def comes_with_stamps(table: LabelTable, source: Source) -> bool:
     """Whether a table's labels are known only after the stamps: a simulation's truth, or what is joined by tile."""
     joined = any(name.startswith(SURVEYS_OWN) for name in wanted_columns(table))
-    return source.kind == "simulated" or (joined and table.catalogue is None and source.kind == "bricks")
+    return table.catalogue is None and (source.kind == "simulated" or (joined and source.kind == "bricks"))
 
 
 def _final_name(name: str) -> str:

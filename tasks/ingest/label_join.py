@@ -9,14 +9,14 @@ import pandas as pd
 
 from infra.settings import Settings
 from tasks.ingest.labels import label_columns, wanted_columns
-from tasks.ingest.source_table import SourceTable
+from tasks.ingest.source_table import SourceTable, WholeNames
 from tasks.ingest.survey import LabelTable, expand
 from tasks.ingest.table_batches import table_batches
 from tasks.ingest.tables import as_text
 from tasks.stamps.part import QUARANTINE_COLUMNS
 
 
-def label_batches(table: LabelTable, objects: SourceTable, settings: Settings) -> Iterator[pd.DataFrame]:
+def label_batches(table: LabelTable, objects: SourceTable | WholeNames, settings: Settings) -> Iterator[pd.DataFrame]:
     """A label table that is a file of its own, in pieces.
 
     Raises
@@ -25,20 +25,20 @@ def label_batches(table: LabelTable, objects: SourceTable, settings: Settings) -
         If it is missing, or has no column of the object's id.
     """
     assert table.catalogue is not None
-    keys = [table.key] if table.key else objects.columns.id_columns
+    keys = [table.key] if table.key else objects.keys
     place, what = expand(table.catalogue, settings), f"label table {table.name}"
     yield from table_batches(place, keys, [*keys, *table.class_columns], what, optional=wanted_columns(table))
 
 
 def join_labels(
-    table: LabelTable, objects: SourceTable, frame: pd.DataFrame, place: str, known: set[str]
+    table: LabelTable, objects: SourceTable | WholeNames, frame: pd.DataFrame, place: str, known: set[str]
 ) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The label columns of one table by object id, and its quarantine.
 
     Parameters
     ----------
     objects
-        The source's own table.
+        The source's own table, or whole names where it has none.
     frame
         Rows of the label table; all that there are of the objects that are asked for.
     place

@@ -17,7 +17,7 @@ from tasks.ingest.label_join import join_labels, label_batches
 from tasks.ingest.labels import label_columns
 from tasks.ingest.partition import Keyed, SkyPartition, by_object
 from tasks.ingest.source_kinds import Source
-from tasks.ingest.source_table import Batch, SourceTable
+from tasks.ingest.source_table import Batch, SourceTable, WholeNames
 from tasks.ingest.sources import StampSource, Streaming, open_source
 from tasks.ingest.survey import LabelTable, SurveyDefinition, expand
 from tasks.ingest.validate import gaps_table, refuse_rows, refused_table
@@ -73,9 +73,9 @@ def make_plan(definition: SurveyDefinition, settings: Settings, folder: Path) ->
         streams: dict[str, Iterator[Keyed]] = {ROWS_OF_SOURCE: _batches(reader, columns)}
         if reader.table is not None:
             refused.append(gaps_table(source.name, reader.table.gaps))
-            for table in tables:
-                if table.catalogue is not None:
-                    streams[table.name] = _label_rows(table, reader.table, settings)
+        for table in tables:
+            if table.catalogue is not None:
+                streams[table.name] = _label_rows(table, reader.table or WholeNames(), settings)
         for group in by_object(streams, folder / f"source-{source.name}"):
             kept, bad = _plan_group(group, source, reader, tables, definition, settings)
             sky.add(kept)
@@ -112,7 +112,7 @@ def _common_type(one: str, other: str) -> str:
     return "float64" if one.startswith(numbers) and other.startswith(numbers) else "object"
 
 
-def _label_rows(table: LabelTable, objects: SourceTable, settings: Settings) -> Iterator[Keyed]:
+def _label_rows(table: LabelTable, objects: SourceTable | WholeNames, settings: Settings) -> Iterator[Keyed]:
     for frame in label_batches(table, objects, settings):
         yield Keyed(objects.ids(frame, table.key), frame)
 
@@ -140,12 +140,13 @@ def _plan_group(
             if source.kind == "simulated" and table.kind != "truth_mask" and rows is not None:
                 label_columns(table, rows, "the simulation")  # a wrong column is better known now than at the end
             continue
-        assert objects is not None
-        frame, place = cells, objects.place
         if table.catalogue is not None:
             frame, place = _rows_of(group, table.name), expand(table.catalogue, settings)
+        else:
+            assert objects is not None
+            frame, place = cells, objects.place
         if frame is not None:
-            labels, problems = join_labels(table, objects, frame, place, known)
+            labels, problems = join_labels(table, objects or WholeNames(), frame, place, known)
             refused.append(problems)
             good = good.join(labels, on="object_id") if len(good) else good
     return good, refused

@@ -85,6 +85,11 @@ class SourceTable:
         """The whole table, for sources whose lists are short. Errors as of `batches`."""
         return pd.concat(self.batches())
 
+    @property
+    def keys(self) -> list[str]:
+        """Columns that name an object."""
+        return list(self.columns.id_columns)
+
     def ids(self, frame: pd.DataFrame, key: str | None = None) -> pd.Series:
         """Object ids of the rows of this table, or of a table of labels; `key` is the column there."""
         names = self.columns.id_columns if key is None else [key]
@@ -111,6 +116,17 @@ class SourceTable:
             },
             index=frame.index,
         )
+
+
+class WholeNames:
+    """How label tables name the objects of a source without a table of its own, a simulation: by their whole ids."""
+
+    keys = ("object_id",)
+
+    def ids(self, frame: pd.DataFrame, key: str | None = None) -> pd.Series:
+        """Object ids of the rows of a table of labels; `key` is the column there."""
+        names = frame[key or self.keys[0]]
+        return names.astype("str").astype(object).where(names.notna(), None)
 
 
 def _degrees(column: pd.Series, unit: float) -> pd.Series:

@@ -14,6 +14,8 @@ from infra.stage_folder import write_atomic
 from tasks.stamps.content import frame_digest
 
 COLUMNS = ("object_id", "source", "wanted")
+KEY = "id"
+"""Column of the object's name within its source, which is how a definition's label tables name objects."""
 
 
 @dataclass(frozen=True)
@@ -61,7 +63,8 @@ def publish_labels(folder: Path, name: str, labels: pd.DataFrame) -> list[Publis
     published = []
     for source, rows in labels.sort_values("object_id").groupby("source", sort=True):
         table = rows.drop(columns=["source"]).reset_index(drop=True)
-        table.insert(1, "label", table["wanted"].map({True: "yes", False: "no"}))
+        table.insert(0, KEY, [name.removeprefix(f"{source}/") for name in table["object_id"]])
+        table.insert(2, "label", table["wanted"].map({True: "yes", False: "no"}))
         table["wanted"] = table["wanted"].astype(float)
         path = folder / f"{name}-{source}-{frame_digest(table)[:12]}.parquet"
         if not path.is_file():
@@ -74,7 +77,7 @@ def publish_labels(folder: Path, name: str, labels: pd.DataFrame) -> list[Publis
 
 def _definition(name: str, source: str, path: Path) -> str:
     place = json.dumps(str(path.resolve()))  # a TOML basic string is written like JSON's
-    shared = f'source = "{source}"\ncatalogue = {place}\nkey = "object_id"'
+    shared = f'source = "{source}"\ncatalogue = {place}\nkey = "{KEY}"'
     return "\n".join(
         [
             "[[labels]]",

@@ -62,7 +62,7 @@ class Load:
         try:
             for number, person in enumerate(people):
                 await person.sign_in(PASSWORD)
-                if len(searches) < SEARCHES:
+                if len(searches) <= number < SEARCHES:
                     first = "\n".join(f"galaxy-{5 * (number + turn):03d}" for turn in range(3))
                     searches.append(await person.begin(f"search {number}", CATALOGUE, first))
             yield people

@@ -24,6 +24,7 @@ class Prefect(BaseHTTPRequestHandler):
     """Answers as Prefect's API does to what the app asks."""
 
     asked: ClassVar[list[tuple[str, Any]]] = []
+    run: ClassVar[dict[str, Any]] = {}
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -32,7 +33,7 @@ class Prefect(BaseHTTPRequestHandler):
         self.answer([{"id": f"id-of-{name}"}] if name else {"id": "run-1"})
 
     def do_GET(self) -> None:
-        self.answer({"state_name": "Running"})
+        self.answer(self.run)
 
     def answer(self, content: Any) -> None:
         data = json.dumps(content).encode()
@@ -48,6 +49,7 @@ class Prefect(BaseHTTPRequestHandler):
 @pytest.fixture
 def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
     Prefect.asked.clear()
+    Prefect.run = {"state_name": "Running"}
     server = HTTPServer(("127.0.0.1", 0), Prefect)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
@@ -94,7 +96,16 @@ def test_runs_are_started_and_their_state_is_shown(
     lesson = find_lesson(body["parameters"]["search"], settings)
     assert set(lesson.object_id) == {"galaxy-000", "galaxy-005", "galaxy-010"} and all(lesson.wanted)
     browser.submit(f"/searches/{search}/train", survey="mine.toml")
-    assert prefect[-1][1]["parameters"] == {"survey": "mine.toml", "profile": "laptop"}
+    path, body = prefect[-1]
+    assert path == "/api/deployments/id-of-survey-run/create_flow_run"
+    stages = "ingest,preprocess,pretrain,finetune"
+    assert body["parameters"] == {"survey": "mine.toml", "profile": "laptop", "stages": stages}
+
+
+def test_a_run_that_failed_says_why(browser: Browser, prefect: list[tuple[str, Any]]) -> None:
+    search = browser.begin()
+    Prefect.run = {"state_name": "Failed", "state": {"type": "FAILED", "message": "stage <ingest> is not done"}}
+    assert "Failed: stage &lt;ingest&gt; is not done" in browser.submit(f"/searches/{search}/score").text
 
 
 def test_only_an_admin_starts_runs(signed_in: Callable[[str], Browser], prefect: list[tuple[str, Any]]) -> None:

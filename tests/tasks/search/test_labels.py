@@ -8,9 +8,12 @@ import pandas as pd
 import pytest
 
 from infra.errors import GalaxyError
+from tasks.ingest.ingest import ingest
 from tasks.ingest.labels import label_columns
 from tasks.ingest.survey import LabelTable
 from tasks.search.labels import publish_labels
+from tasks.stamps.dataset import StampDataset
+from tests.tasks.ingest.conftest import Survey
 
 LABELS = pd.DataFrame(
     {
@@ -20,6 +23,12 @@ LABELS = pd.DataFrame(
         "person": ["ada", "ada", "bo"],
     }
 )
+
+
+@pytest.fixture
+def survey(tmp_path):
+    """Forty pictures with a table."""
+    return Survey(tmp_path / "survey")
 
 
 def test_the_definition_reads_the_file_that_it_names(tmp_path):
@@ -49,3 +58,20 @@ def test_two_labels_of_one_object_and_a_lost_column_are_refused(tmp_path):
         publish_labels(tmp_path, "edge_on", pd.concat([LABELS, LABELS[1:2]]))
     with pytest.raises(GalaxyError, match="no column 'source'"):
         publish_labels(tmp_path, "edge_on", LABELS.drop(columns="source"))
+
+
+@pytest.mark.parametrize("kind", ["images", "simulated"])
+def test_published_labels_find_their_objects_at_the_next_ingest(survey, tmp_path, kind):
+    if kind == "simulated":
+        survey.source = {"kind": "simulated", "name": "toys", "count": 12, "seed": 3}
+        survey.units, survey.bands, survey.labels = "nanomaggy", ["g", "r", "z"], []
+    objects = StampDataset.open(ingest(survey.context("before"))["dataset"]).catalog["object_id"]
+    wanted = pd.Series({name: place % 3 == 0 for place, name in enumerate(objects[:9])})
+    labels = pd.DataFrame({"object_id": wanted.index, "source": survey.source["name"], "wanted": wanted.to_numpy()})
+    [published] = publish_labels(tmp_path / "tables", "thin", labels)
+    survey.labels += tomllib.loads(published.definition)["labels"]
+    dataset = StampDataset.open(ingest(survey.context("after"))["dataset"])
+    found = dataset.catalog.set_index("object_id")
+    assert found["label.thin"].dropna().to_dict() == wanted.map({True: "thin", False: "not_thin"}).to_dict()
+    assert found["grade.thin_grade"].dropna().to_dict() == wanted.astype(float).to_dict()
+    assert dataset.quarantine.empty
