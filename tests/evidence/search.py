@@ -68,7 +68,7 @@ SMALL = Size(
         Pretraining(BACKBONE, steps=400, batch_size=64, learning_rate=1e-3),
         AlignSettings(batch_size=32, stage1_steps=50, max_steps=150),
     ),
-    training=Training(("edge-on", "spiral"), (160, 640), 1, Recipe(1e-3, epochs=8, fewest_steps=160)),
+    training=Training(("edge-on", "spiral"), (40, 160, 640), 1, Recipe(1e-3, epochs=8, fewest_steps=160)),
 )
 FULL = Size(
     seeds=10,

@@ -73,7 +73,7 @@ def labels_for(curve: Mapping[float, float], wanted: float = ENOUGH) -> tuple[fl
     Returns
     -------
     float
-        Labels; the largest number measured where the curve stays below.
+        Labels; the largest number measured where the curve stays below, the smallest where that is enough.
     bool
         Whether it is reached: otherwise the number is "at least".
     """

@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 import matplotlib.pyplot as plt
 import numpy as np
 
-from tests.evidence.search_loop import mean_curve
+from tests.evidence.search_loop import ROUNDS, mean_curve
 from tests.evidence.search_strategies import OURS, STRATEGIES
 from tests.evidence.search_targets import Target
 from tests.evidence.workbench import PICTURES
@@ -37,7 +37,7 @@ def plot_found(
         if of:
             axes.plot(mean_curve(of, "possible"), color="grey", ls=":", lw=1, label="could have been")
         axes.set_title(f"{target.name}: {target.members} of {len(target.rows)}", fontsize=9)
-        axes.set_ylim(0, 1.02)
+        axes.set(ylim=(0, 1.02), xticks=range(0, ROUNDS + 1, 2))
         axes.grid(alpha=0.3)
     for axes in grid.flat[len(targets) :]:
         axes.set_axis_off()
