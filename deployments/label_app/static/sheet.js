@@ -176,7 +176,7 @@ document.addEventListener("keydown", (event) => {
   if (closer.open || event.ctrlKey || event.metaKey || event.altKey) return;
   const target = event.target;
   if (target.closest("select, input, textarea, a")) return;
-  const onButton = target.closest("button:not(.picture)");
+  const onButton = target.closest("button:not(.picture):not([data-say])"); // after a click on an answer, keys go on
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
   if (event.key in steps) {
     const place = current + steps[event.key];
