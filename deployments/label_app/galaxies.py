@@ -28,10 +28,8 @@ def stamp_picture(request: Request, catalogue: str, row: Row, stretch: StretchNa
     service = service_of(request)
     opened = service.library.catalogue(catalogue)
     opened.check_row(row)
-    headers = {
-        "ETag": f'"{service.pictures.digest(opened, row)}-{stretch}"',
-        "Cache-Control": A_YEAR,
-    }  # the address holds the catalogue's digest
+    # The address holds the catalogue's digest, so that what it shows never changes.
+    headers = {"ETag": f'"{service.pictures.digest(opened, row)}-{stretch}"', "Cache-Control": A_YEAR}
     if headers["ETag"] in request.headers.get("if-none-match", ""):
         return Response(status_code=304, headers=headers)
     return Response(service.pictures.jpeg(opened, row, stretch), media_type="image/jpeg", headers=headers)

@@ -96,9 +96,9 @@ def cast_vote(request: Request, round_id: Id, new: NewVote, person: KnownPerson)
     with service.database.reading() as session:
         sheet, search = _sheet_of(session, round_id, person)
         shown = session.get(Shown, (round_id, new.place))
-        last = len(shown_in(session, round_id)) - 1 if shown is None else new.place
-    if shown is None:
-        raise HTTPException(422, f"place {new.place}: the sheet has places 0 to {last}")
+        if shown is None:
+            last = len(shown_in(session, round_id)) - 1
+            raise HTTPException(422, f"place {new.place}: the sheet has places 0 to {last}")
     vote(service.database, search, [(sheet, shown)], new.answer, new.key)
     return {"place": new.place, "answer": new.answer}
 
