@@ -23,16 +23,37 @@ def two_layers(features: int, hidden: int, outputs: int, dropout: float) -> nn.S
 
 
 class ClassificationHead(nn.Module):
-    """Logits of one table's classes."""
+    """Logits of one table's classes.
 
-    def __init__(self, features: int, classes: Sequence[str], hidden: int = 128, dropout: float = 0.2) -> None:
+    Parameters
+    ----------
+    begin
+        (last, classes): the logits of the untrained head are its last features times this, and training adds to them;
+        None for a head that begins with nothing.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        classes: Sequence[str],
+        hidden: int = 128,
+        dropout: float = 0.2,
+        begin: Tensor | None = None,
+    ) -> None:
         super().__init__()
         self.classes = tuple(classes)
         self.layers = two_layers(features, hidden, len(self.classes), dropout)
+        self.register_buffer("begin", begin, persistent=False)
+        if begin is not None:
+            last = cast(nn.Linear, self.layers[-1])
+            nn.init.zeros_(last.weight)
+            nn.init.zeros_(cast(Tensor, last.bias))
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, features) to (N, classes) logits."""
-        return cast(Tensor, self.layers(pooled))
+        logits = cast(Tensor, self.layers(pooled))
+        begin = cast(Tensor | None, self.begin)
+        return logits if begin is None else logits + pooled[:, -len(begin) :] @ begin
 
     def loss(
         self, pooled: Tensor, codes: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0

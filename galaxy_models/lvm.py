@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .answers import AnswersHead
 from .card import CardError, ModelCard
 from .encoder import STRIDES, Encoder, initialise_linear
 from .inputs import InputError, explain_size, is_legal_size
@@ -102,6 +103,11 @@ PRESETS = {
 class GalaxyLVM(nn.Module):
     """Encoder with four stages, decoder with skips, RGB in and RGB out.
 
+    Parameters
+    ----------
+    tells_answers
+        Whether it has a head that tells what volunteers would say (`answers`), which pre-training has to teach.
+
     Attributes
     ----------
     encoder
@@ -112,7 +118,7 @@ class GalaxyLVM(nn.Module):
         Dimensions of `embed`.
     """
 
-    def __init__(self, configuration: Configuration, preset: str = "") -> None:
+    def __init__(self, configuration: Configuration, preset: str = "", tells_answers: bool = False) -> None:
         super().__init__()
         self.configuration = configuration
         self.preset = preset
@@ -137,6 +143,8 @@ class GalaxyLVM(nn.Module):
         self.final_upsample = DualUpsample(first, first, PATCH)
         self.to_rgb = nn.Conv2d(first, 3, 3, padding=1, bias=False)
         self._initialise()
+        # the last, so that the other weights are the same with and without it
+        self.answers = AnswersHead(2 * sum(self.channels)).apply(initialise_linear) if tells_answers else None
         if isinstance(self.encoder, SwinEncoder):
             self.register_state_dict_post_hook(_flatten_names)
             self.register_load_state_dict_pre_hook(_nest_names)
@@ -190,6 +198,28 @@ class GalaxyLVM(nn.Module):
         decoded = decoded[..., top : top + height, left : left + width]
         return decoded * _per_channel(self.rgb_spread) + _per_channel(self.rgb_mean)
 
+    def tell(self, pooled: Tensor) -> Tensor:
+        """What volunteers would say.
+
+        Parameters
+        ----------
+        pooled
+            (N, 2 sum `channels`), the maps of `encode` through `pooling.mean_and_spread`.
+
+        Returns
+        -------
+        Tensor
+            (N, answers) float32 log-chances, in the order of `answers.PLACES`.
+
+        Raises
+        ------
+        ValueError
+            If the network has not been taught answers.
+        """
+        if self.answers is None:
+            raise ValueError("this network was not taught volunteers' answers; pre-train it with the pretext `answers`")
+        return cast(Tensor, self.answers(pooled))
+
     def set_rgb_statistics(self, mean: Tensor, spread: Tensor) -> None:
         """Set what RGB is standardised with: mean and standard deviation of each channel over the train stamps."""
         cast(Tensor, self.rgb_mean).copy_(mean)
@@ -233,7 +263,7 @@ def padding(height: int, width: int) -> tuple[int, int, int, int]:
     return narrow // 2, narrow - narrow // 2, short // 2, short - short // 2
 
 
-def build_lvm(preset: str) -> GalaxyLVM:
+def build_lvm(preset: str, tells_answers: bool = False) -> GalaxyLVM:
     """The untrained network of a preset: `nano`, `small`, `base`, or `timm:NAME` with that model for the encoder.
 
     Raises
@@ -242,19 +272,21 @@ def build_lvm(preset: str) -> GalaxyLVM:
         If there is no such preset, or timm's model cannot be the encoder; the message names what comes near.
     """
     if preset.startswith(TIMM):
-        return GalaxyLVM(TimmConfiguration(preset.removeprefix(TIMM)), preset)
+        return GalaxyLVM(TimmConfiguration(preset.removeprefix(TIMM)), preset, tells_answers)
     if preset not in PRESETS:
         close = get_close_matches(preset, PRESETS, n=1)
         raise ValueError(
             f"preset is {preset!r}; {f'did you mean {close[0]!r}? ' if close else ''}there are {sorted(PRESETS)}, "
             f"and {TIMM}NAME for the models of timm, such as 'timm:convnext_nano'"
         )
-    return GalaxyLVM(PRESETS[preset], preset)
+    return GalaxyLVM(PRESETS[preset], preset, tells_answers)
 
 
 def architecture(network: GalaxyLVM) -> dict[str, Any]:
     """What a model card keeps of the network, JSON values; `from_architecture` builds it again."""
-    return {"preset": network.preset, **{key: _plain(value) for key, value in asdict(network.configuration).items()}}
+    content = {key: _plain(value) for key, value in asdict(network.configuration).items()}
+    told = {} if network.answers is None else {"tells_answers": True}
+    return {"preset": network.preset, **content, **told}
 
 
 def from_architecture(content: Mapping[str, Any]) -> GalaxyLVM:
@@ -272,7 +304,7 @@ def from_architecture(content: Mapping[str, Any]) -> GalaxyLVM:
         raise CardError(f"the card's architecture lacks {error}; it cannot be rebuilt") from None
     values = {key: tuple(value) if isinstance(value, list) else value for key, value in values.items()}
     try:
-        return GalaxyLVM(kind(**values), str(content.get("preset", "")))
+        return GalaxyLVM(kind(**values), str(content.get("preset", "")), bool(content.get("tells_answers", False)))
     except BackboneError as error:
         raise CardError(f"the card's encoder cannot be built with the timm that is installed: {error}") from error
 

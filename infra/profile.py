@@ -134,7 +134,7 @@ def legal_side(step: int) -> AfterValidator:
     return AfterValidator(check)
 
 
-Pretext = Literal["masked", "views", "measures"]
+Pretext = Literal["masked", "views", "measures", "answers"]
 
 
 def _paint_and_measure() -> dict[Pretext, float]:
@@ -155,7 +155,11 @@ class PretrainSettings(EpochSettings):
     pretexts: dict[Pretext, Annotated[float, Field(gt=0, le=100)]] = Field(
         default_factory=_paint_and_measure,
         min_length=1,
-        description="Weights of: painting hidden patches, telling two looks at a galaxy from others, measuring it.",
+        description="Weights of: painting hidden patches, telling two looks at a galaxy from others, measuring it, "
+        "telling what volunteers would say of simulated galaxies.",
+    )
+    simulated_pictures: int = Field(
+        10_000, ge=64, le=10_000_000, description="Simulated galaxies that are drawn for the pretext `answers`."
     )
     normalise_target: bool = Field(
         False, description="Masked patches are learnt with mean 0 and variance 1, faint structure like bright cores."

@@ -14,6 +14,7 @@ from galaxy_models.measured import Measurement, MeasurementHead
 from galaxy_models.pretext import Pretext, Together
 from galaxy_models.pretraining import MaskedReconstruction
 from galaxy_models.reobserve import Reobservation
+from galaxy_models.simulated_answers import SimulatedAnswers, SimulatedPictures, picture_inputs
 from galaxy_models.training import Objective, step_seed
 from galaxy_models.two_views import ProjectionHead, TwoViews
 from infra.errors import GalaxyError
@@ -50,6 +51,7 @@ def pretext_objective(
     settings: PretrainSettings,
     reobservation: Reobservation | None,
     sample: Tensor,
+    pictures: SimulatedPictures | None = None,
 ) -> Objective:
     """What `fit` trains; the heads' weights depend on the seed alone.
 
@@ -59,11 +61,15 @@ def pretext_objective(
         By row of the catalogue; None for pictures.
     sample
         (n, 3, h, w) of train stamps as the network sees them, to standardise the measures with.
+    pictures
+        For the pretext `answers`, whose `network` has a head for them.
     """
     weights = {str(name): weight for name, weight in settings.pretexts.items()}
     if "masked" not in weights:  # nothing else trains the decoder, and several processes wait for every gradient
         network.requires_grad_(False)
         network.encoder.requires_grad_(True)
+        if network.answers is not None:
+            network.answers.requires_grad_(True)
         network.encoder.mask_token.requires_grad_(False)
     usual, for_views = augmentation_of(units, settings), view_augmentation_of(units, settings)
     pretexts: dict[str, Pretext] = {}
@@ -96,7 +102,21 @@ def pretext_objective(
             pretexts["measures"] = Measurement(
                 network, head, inputs, units, augmentation=for_views, reobservation=reobservation
             )
+        if tells_answers(settings):
+            if pictures is None:
+                raise ValueError("the pretext `answers` needs simulated pictures, and got none")
+            pretexts["answers"] = SimulatedAnswers(
+                network,
+                pictures,
+                picture_inputs(inputs, pictures.images.shape[-1]),
+                view_augmentation_of("rgb", settings),
+            )
     return next(iter(pretexts.values())) if len(pretexts) == 1 else Together(pretexts, weights)
+
+
+def tells_answers(settings: PretrainSettings) -> bool:
+    """Whether the network learns what volunteers would say, and so needs a head for it and simulated pictures."""
+    return "answers" in settings.pretexts
 
 
 def check_mask(settings: PretrainSettings, inputs: InputSpec) -> None:

@@ -13,6 +13,7 @@ from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, build_lvm
 from galaxy_models.pretraining import measure_rgb
 from galaxy_models.reobserve import Reobservation
+from galaxy_models.simulated_answers import SimulatedPictures
 from galaxy_models.training import History, fit, step_seed, this_process
 from infra.profile import PretrainSettings
 from tasks.preprocess.prepared import PreparedDataset
@@ -20,7 +21,8 @@ from tasks.stage import StageContext
 from tasks.stamps.loader import StampBatches
 from tasks.train.common import Rows, input_spec, open_prepared, sample_stamps, training_options
 from tasks.train.observed import reobservation
-from tasks.train.pretexts import AUGMENTATION, check_mask, pretext_objective
+from tasks.train.pretexts import AUGMENTATION, check_mask, pretext_objective, tells_answers
+from tasks.train.simulated_pictures import simulated_pictures
 
 STATISTICS_STAMPS = 1024
 CACHE_BYTES = 1 << 30
@@ -36,6 +38,7 @@ class Pretraining:
     inputs: InputSpec
     network: GalaxyLVM
     observation: Reobservation | None
+    pictures: SimulatedPictures | None
     steps: int
 
 
@@ -56,7 +59,16 @@ def open_pretraining(context: StageContext) -> Pretraining:
     check_mask(settings, inputs)
     network = initial_network(prepared, rows, inputs, settings)
     observation = reobservation(prepared, rows) if settings.reobserve else None
-    return Pretraining(prepared, rows, inputs, network, observation, settings.steps(len(rows)))
+    pictures = None
+    if tells_answers(settings):
+        pictures = simulated_pictures(
+            context.folder / "simulated",
+            settings.simulated_pictures,
+            inputs.network_size,
+            context.profile.threads,
+            context.progress,
+        )
+    return Pretraining(prepared, rows, inputs, network, observation, pictures, settings.steps(len(rows)))
 
 
 def train_network(context: StageContext, pretraining: Pretraining) -> History:
@@ -64,7 +76,9 @@ def train_network(context: StageContext, pretraining: Pretraining) -> History:
     settings, prepared = context.profile.pretrain, pretraining.prepared
     inputs, units = pretraining.inputs, prepared.dataset.units
     sample = inputs.to_network(sample_stamps(prepared, pretraining.rows, STATISTICS_STAMPS), units)
-    objective = pretext_objective(pretraining.network, inputs, units, settings, pretraining.observation, sample)
+    objective = pretext_objective(
+        pretraining.network, inputs, units, settings, pretraining.observation, sample, pretraining.pictures
+    )
     return fit(
         objective,
         lambda first: stamp_batches(prepared.dataset.root, pretraining.rows, settings, first),
@@ -105,6 +119,6 @@ def initial_network(prepared: PreparedDataset, rows: Rows, inputs: InputSpec, se
     """The untrained network: weights from the seed, RGB statistics measured on train stamps."""
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(settings.seed, -1))
-        network = build_lvm(settings.preset)
+        network = build_lvm(settings.preset, tells_answers(settings))
     measure_rgb(network, inputs.to_network(sample_stamps(prepared, rows, STATISTICS_STAMPS), prepared.dataset.units))
     return network

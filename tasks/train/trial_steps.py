@@ -11,6 +11,7 @@ from torch import Tensor
 
 from galaxy_models.align import GalaxAlign
 from galaxy_models.align_objective import AlignObjective, PairWeights
+from galaxy_models.answers import PLACES
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.detection import LensFinder
 from galaxy_models.image_towers import LvmTower
@@ -18,13 +19,14 @@ from galaxy_models.inputs import InputSpec
 from galaxy_models.lens_objective import LensObjective
 from galaxy_models.lvm import build_lvm
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
+from galaxy_models.simulated_answers import SimulatedPictures
 from galaxy_models.symbols import known_symbols
 from galaxy_models.training import Objective
 from infra.profile import Profile, TrainingSettings
 from tasks.train.common import ANY_PIXEL_SCALE
 from tasks.train.find_lenses import WIDTH
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
-from tasks.train.pretexts import pretext_objective
+from tasks.train.pretexts import pretext_objective, tells_answers
 
 TABLE, CLASSES = "trial", 5
 """The label table of the trials; how many classes it has hardly matters."""
@@ -68,14 +70,17 @@ def _pretrain(profile: Profile, side: int) -> list[Trial]:
     settings = profile.pretrain
     inputs = _inputs(profile, side)
     sample = inputs.to_network(_pictures(SAMPLE, side), "rgb")
-    objective = pretext_objective(build_lvm(settings.preset), inputs, "rgb", settings, None, sample)
+    network = build_lvm(settings.preset, tells_answers(settings))
+    simulated = SimulatedPictures(_pictures(SAMPLE, inputs.network_size), torch.full((SAMPLE, len(PLACES)), 0.5))
+    objective = pretext_objective(network, inputs, "rgb", settings, None, sample, simulated)
     return [Trial(objective, lambda count: {"images": _pictures(count, side), "rows": torch.arange(count)})]
 
 
 def _finetune(profile: Profile, side: int) -> list[Trial]:
     settings = profile.finetune
     names = tuple(f"class {number}" for number in range(CLASSES))
-    network = MultiTaskNetwork(build_lvm(profile.pretrain.preset), [HeadScheme(TABLE, TABLE, "classes", names)])
+    lvm = build_lvm(profile.pretrain.preset, tells_answers(profile.pretrain))
+    network = MultiTaskNetwork(lvm, [HeadScheme(TABLE, TABLE, "classes", names)])
     nothing = cast(Any, None)  # what only draws batches or validates
     weights = LossWeights(0.0, 0.0, 1.0, settings.mask_patch, settings.mask_fraction)
     inputs = _inputs(profile, side)

@@ -30,7 +30,7 @@ AUGMENTATION = Augmentation(shift=4.0, resize=0.2, brightness=0.2, colour=0.1, n
 """Of all networks alike."""
 
 LOOKS = 4
-"""How often a training is scored on validation galaxies; the best of its looks is what it gives."""
+"""How often a training is scored on validation galaxies after its start; the best of its looks is what it gives."""
 
 
 class Classifier(Protocol):
@@ -130,6 +130,7 @@ def train(
     """Train in place, keeping the weights of the best look at validation; returns that look's macro AUC."""
     steps = recipe.steps(len(labelled.rows))
     objective = _Classification(classifier, stamps, validation, recipe, max(1, steps // LOOKS))
+    objective.look()  # what it begins with may be better than what too few labels make of it
     with tempfile.TemporaryDirectory() as folder:
         fit(
             objective,
@@ -188,8 +189,11 @@ class _Classification(Objective):
         return cast(Classifier, self.classifier).groups()
 
     def on_step_end(self, step: int) -> None:
-        if (step + 1) % self.look_steps:
-            return
+        if (step + 1) % self.look_steps == 0:
+            self.look()
+
+    def look(self) -> None:
+        """Score it on validation galaxies, and keep its weights if it was never better."""
         answer = probabilities(self.classifier, self.stamps, self.validation.rows, looks=1)
         self.classifier.train()
         score = macro_auc(self.validation.codes, answer)

@@ -74,7 +74,7 @@ SMALL = Size(
     folds=3,
     draws=1,
     labels={
-        OURS: (5, 10, 50, 200),
+        OURS: (0, 5, 10, 50, 200),
         UNTRAINED: (50,),
         "resnet18": (10, 50, 200),
         FOREST: (5, 10, 50, 200),
@@ -86,10 +86,11 @@ SMALL = Size(
     pretraining_per_fold=False,
 )
 NETWORKS = (OURS, UNTRAINED, "resnet18", "resnet50")
+COUNTS = (5, 10, 20, 50, 100, 200)
 FULL = Size(
     folds=FOLDS,
     draws=3,
-    labels=dict.fromkeys((*NETWORKS, *FORESTS), (5, 10, 20, 50, 100, 200)),
+    labels={OURS: (0, *COUNTS), **dict.fromkeys((*NETWORKS[1:], *FORESTS), COUNTS)},
     of_four=(*NETWORKS, *FORESTS),
     rates=dict.fromkeys(NETWORKS, (5e-4, 1e-3, 2e-3, 4e-3)),
     pretraining=Pretraining("nano", steps=6000, batch_size=64, learning_rate=1e-3),
@@ -177,7 +178,10 @@ class CrossFit:
             return FromScratch(name, classes, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
 
     def answers(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int) -> dict[str, Any]:
-        """Probabilities of the test fold by a classifier that was trained on `per_class` labels a class."""
+        """Probabilities of the test fold by a classifier that was trained on `per_class` labels a class.
+
+        With no labels at all: what the pre-trained network tells of the classes by itself.
+        """
         key = {"model": name, "scheme": scheme.name, "labels": per_class, "fold": fold, "draw": draw}
         if name in FORESTS:
             return self.bench.cell(lambda: self._forest(name, scheme, per_class, fold, draw), **key)
@@ -202,7 +206,10 @@ class CrossFit:
 
     def _prepared(self, name: str) -> dict[str, Any]:
         how = self.size.pretraining
-        text = f"{how.preset} {how.steps}x{how.batch_size} {dict(how.pretexts)} {self.size.pretraining_per_fold}"
+        text = (
+            f"{how.preset} {how.steps}x{how.batch_size} {dict(how.pretexts)} of {how.pictures} pictures "
+            f"{self.size.pretraining_per_fold}"
+        )
         return {"pretraining": text} if name == OURS else {}
 
     def _train(
@@ -215,7 +222,10 @@ class CrossFit:
         return classifier, train(classifier, self.stamps, few, parts.validation, recipe, seed)
 
     def _trained(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float) -> dict[str, Any]:
-        classifier, _ = self._train(name, scheme, per_class, fold, draw, rate)
+        if per_class:
+            classifier, _ = self._train(name, scheme, per_class, fold, draw, rate)
+        else:
+            classifier = self.network(name, scheme.classes, fold, 100 * fold + draw)
         test = self.parts(scheme, fold).test
         return _kept(test.codes, probabilities(classifier, self.stamps, test.rows))
 

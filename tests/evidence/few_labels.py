@@ -138,7 +138,9 @@ def _table(
 def _plot(scores: dict[str, dict[int, Score]]) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for name, curve in scores.items():
-        counts = sorted(curve)
+        counts = [count for count in sorted(curve) if count]
+        if 0 in curve:
+            axes.axhline(curve[0].value, ls="--", lw=1.2, color="C0", label=f"{name}, no label")
         values = np.array([curve[count].value for count in counts])
         spans = np.array([[curve[c].value - curve[c].low, curve[c].high - curve[c].value] for c in counts]).T
         axes.errorbar(counts, values, spans, label=name, marker="o", capsize=3, lw=2.5 if name == OURS else 1.2)
@@ -157,7 +159,7 @@ def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) 
     report("few_shot_auc_50", ours[50].value, "macro AUC", ">= 0.95", ours[50].value >= 0.95)
     report("few_shot_auc_10", ours[10].value, "macro AUC", ">= 0.90", ours[10].value >= 0.90)
     rows, ratios = [], {}
-    for count in size.labels[OURS]:
+    for count in filter(None, size.labels[OURS]):
         needed, reached = labels_needed(scores["resnet18"], ours[count].value)
         ratios[count] = needed / count
         least = "" if reached else "at least "
@@ -168,5 +170,5 @@ def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) 
         rows,
         "Interpolated over the logarithm of the labels; the figure `label_efficiency` is the ratio at our fewest.",
     )
-    fewest = min(size.labels[OURS])
+    fewest = min(ratios)
     report("label_efficiency", ratios[fewest], "ratio", ">= 10", ratios[fewest] >= 10)

@@ -17,7 +17,8 @@ from galaxy_models.lvm import GalaxyLVM, build_lvm
 from galaxy_models.training import fit
 from infra.profile import PretrainSettings
 from infra.stage_folder import canonical_digest
-from tasks.train.pretexts import pretext_objective
+from tasks.train.pretexts import pretext_objective, tells_answers
+from tasks.train.simulated_pictures import simulated_pictures
 from tests.evidence.stamps import INPUTS, Stamps
 from tests.evidence.workbench import Workbench
 
@@ -32,15 +33,18 @@ class Pretraining:
     steps: int
     batch_size: int
     learning_rate: float
-    pretexts: tuple[tuple[str, float], ...] = (("measures", 1.0),)
+    pretexts: tuple[tuple[str, float], ...] = (("measures", 1.0), ("answers", 1.0))
+    pictures: int = 10_000
     seed: int = 0
 
 
-def untrained(stamps: Stamps, rows: NDArray[np.int64], preset: str, seed: int) -> GalaxyLVM:
+def untrained(
+    stamps: Stamps, rows: NDArray[np.int64], preset: str, seed: int, tells_answers: bool = False
+) -> GalaxyLVM:
     """The network with its first weights, which depend on the seed alone, and the colours of `rows`."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = build_lvm(preset)
+        network = build_lvm(preset, tells_answers)
     sample = network_input(stamps, _sample(rows, seed))
     network.set_rgb_statistics(sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
     return network
@@ -54,15 +58,21 @@ def pretrained(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64], how: P
     identity = {**asdict(how), "code": bench.code, "rows": hashlib.sha256(rows.tobytes()).hexdigest()}
     folder = bench.folder.parent / "pretrained" / canonical_digest(identity)[:16]
     weights = folder / "weights.safetensors"
-    network = untrained(stamps, rows, how.preset, how.seed)
+    settings = PretrainSettings(
+        preset=how.preset, pretexts=dict(how.pretexts), seed=how.seed, simulated_pictures=how.pictures
+    )
+    network = untrained(stamps, rows, how.preset, how.seed, tells_answers(settings))
     if weights.exists():
         network.load_state_dict(load_file(weights))
         return network.eval()
     bench.say(f"pre-training {how.preset} on {len(rows)} stamps, {how.steps} steps of {how.batch_size}")
-    settings = PretrainSettings(preset=how.preset, pretexts=dict(how.pretexts), seed=how.seed)
+    pictures = None
+    if tells_answers(settings):
+        folder_of_pictures = bench.folder.parent / "simulated"
+        pictures = simulated_pictures(folder_of_pictures, how.pictures, INPUTS.network_size, threads, _quietly)
     sample = network_input(stamps, _sample(rows, how.seed))
     fit(
-        pretext_objective(network, INPUTS, "rgb", settings, None, sample),
+        pretext_objective(network, INPUTS, "rgb", settings, None, sample, pictures),
         lambda first: _batches(stamps, rows, how, first),
         steps=how.steps,
         folder=folder / "training",
@@ -79,6 +89,10 @@ def pretrained(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64], how: P
 def network_input(stamps: Stamps, rows: NDArray[np.int64]) -> Tensor:
     """(n, 3, 64, 64) float32 in 0..1: the middle of the stamps."""
     return INPUTS.to_network(torch.from_numpy(stamps.images[rows]), "rgb")
+
+
+def _quietly(done: int, of: int, what: str) -> None:
+    """Nobody watches."""
 
 
 def _sample(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -1,0 +1,65 @@
+"""Pre-training on simulated galaxies: tell what volunteers would say of them, which the simulator knows.
+
+No real galaxy is labelled for it, and none needs to be: the pictures come beside those of the survey. What is learnt is
+kept in the network, so that it can be asked for the answers, and heads for classes begin with them (`answers`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from .answers import answers_loss
+from .augment import Augmentation
+from .inputs import InputSpec
+from .lvm import GalaxyLVM
+from .measured import explained
+from .pooling import mean_and_spread
+from .pretext import Pretext
+
+
+@dataclass(frozen=True, eq=False)
+class SimulatedPictures:
+    """(S, 3, size, size) uint8 RGB and (S, answers) float32 chances; see `simulation.pictures`."""
+
+    images: Tensor
+    answers: Tensor
+
+
+def picture_inputs(inputs: InputSpec, size: int) -> InputSpec:
+    """How pictures of `size` pixels become what the network sees of the survey: the same crop, already binned."""
+    return replace(inputs, stamp_size=size, crop=inputs.network_size, binning=1)
+
+
+class SimulatedAnswers(Pretext):
+    """Relative entropy of the volunteers' answers to those that the network's `answers` head tells.
+
+    Each step looks at as many pictures as the batch has stamps, drawn by the step alone.
+
+    Parameters
+    ----------
+    network
+        With an `answers` head, which is trained along and kept.
+    """
+
+    def __init__(
+        self, network: GalaxyLVM, pictures: SimulatedPictures, inputs: InputSpec, augmentation: Augmentation
+    ) -> None:
+        super().__init__(network, inputs, "rgb", augmentation, None)
+        self.pictures = pictures
+
+    def training_step_at(
+        self, step: int, batch: dict[str, Any], generator: torch.Generator
+    ) -> tuple[Tensor, Mapping[str, float]]:
+        """Loss, and `answers_explained`: the share of the answers' variance in the batch that was told."""
+        count = len(batch["images"])
+        chosen = torch.randint(len(self.pictures.images), (count,), generator=generator, device=generator.device)
+        chosen = chosen.to(self.pictures.images.device)
+        said = self.pictures.answers[chosen].to(generator.device)
+        look = self.look({"images": self.pictures.images[chosen].to(generator.device)}, generator)
+        told = self.network.tell(mean_and_spread(self.network.encode(look)))
+        return answers_loss(told, said), {"answers_explained": float(explained(told.detach().exp(), said))}

@@ -1,0 +1,78 @@
+"""Pictures of simulated galaxies for pre-training: drawn once into a folder, by several processes, part by part."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import suppress
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from galaxy_models.simulated_answers import SimulatedPictures
+from galaxy_models.simulation.pictures import Picture, draw_picture
+
+SEED = 20_111
+"""Of the set; no survey definition has it, so that no galaxy of theirs is among them."""
+
+PART = 512
+CHUNK = 16
+MARGIN = 19 / 16
+"""Side of a picture over what the network sees: the rest is there to be turned and shifted into sight."""
+
+
+def simulated_pictures(
+    folder: Path, count: int, network_size: int, processes: int, progress: Callable[[int, int, str], None]
+) -> SimulatedPictures:
+    """The first `count` pictures of the set, from the parts that `folder` has; what lacks is drawn.
+
+    Parameters
+    ----------
+    network_size
+        Side of what the network sees, pixels.
+    processes
+        That draw.
+    progress
+        Takes pictures done, all, and a word.
+    """
+    size = round(network_size * MARGIN)
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"pictures-{size}px-{first}.npz" for first in range(0, count, PART)]
+    missing = [place for place, path in enumerate(paths) if not path.exists()]
+    if missing:
+        draw = partial(_drawn, size=size)
+        with ProcessPoolExecutor(processes, mp_context=get_context("forkserver"), initializer=_one_thread) as pool:
+            for place in missing:
+                progress(place * PART, count, "drawing simulated galaxies")
+                numbers = range(place * PART, (place + 1) * PART)
+                _keep(paths[place], list(pool.map(draw, numbers, chunksize=CHUNK)))
+    images, answers = [], []
+    for path in paths:
+        with np.load(path) as file:
+            images.append(file["images"])
+            answers.append(file["answers"])
+    return SimulatedPictures(
+        torch.from_numpy(np.concatenate(images)[:count]), torch.from_numpy(np.concatenate(answers)[:count])
+    )
+
+
+def _drawn(index: int, size: int) -> Picture:
+    return draw_picture(SEED, index, size)
+
+
+def _keep(path: Path, pictures: list[Picture]) -> None:
+    unfinished = path.with_suffix(".part.npz")
+    np.savez(
+        unfinished,
+        images=np.stack([picture.rgb for picture in pictures]),
+        answers=np.stack([picture.answers for picture in pictures]),
+    )
+    unfinished.replace(path)
+
+
+def _one_thread() -> None:
+    with suppress(RuntimeError):  # once a process has begun to use threads their number stands
+        torch.set_num_threads(1)
