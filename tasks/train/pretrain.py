@@ -10,6 +10,7 @@ from galaxy_models.predictor import save_model
 from tasks.stage import StageContext
 from tasks.train.common import choose_device, code_version, weights_digest
 from tasks.train.launch import train_in_processes
+from tasks.train.pretexts import tells_answers
 from tasks.train.pretrain_network import Pretraining, initial_network, open_pretraining, train_network
 from tasks.train.pretrain_report import PretrainReport
 
@@ -49,6 +50,8 @@ def pretrain(context: StageContext) -> dict[str, Any]:
         report.reconstruction(network)
     if set(settings.pretexts) != {"masked"}:
         report.views(network, untrained)
+    if tells_answers(settings):
+        report.told(network)
     report.neighbours(network, untrained)
     report.loss_curve(history)
     return _result(context, pretraining, report)
@@ -69,6 +72,7 @@ def _result(context: StageContext, pretraining: Pretraining, report: PretrainRep
             "split": "train",
             "stamps": len(rows),
             "pretexts": dict(settings.pretexts),
+            "simulated_pictures": settings.simulated_pictures if tells_answers(settings) else 0,
             "normalise_target": settings.normalise_target and "masked" in settings.pretexts,
             # what seeing, noise and reddening were drawn from; null for pictures
             "survey_statistics": None if survey is None else survey.to_dict(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +13,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
+from galaxy_models.answers import said_by_answers
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.masking import fill_hidden, masked_errors, normalise_patches, random_masks, show_hidden
-from galaxy_models.metrics import balanced_accuracy, knn_precision, linear_probe, mean_interval, nearest
+from galaxy_models.metrics import balanced_accuracy, knn_precision, linear_probe, macro_auc, mean_interval, nearest
+from galaxy_models.pooling import mean_and_spread
 from galaxy_models.pretraining import as_picture, standardised
 from galaxy_models.training import History, step_seed
 from infra.errors import GalaxyError
@@ -44,8 +46,12 @@ LOSSES = {
     "masked": "L1 on hidden pixels / spread",
     "views": "NT-Xent of two views",
     "measures": "smooth L1 of standardised measures",
+    "answers": "relative entropy of answers",
 }
 """What the loss is, by pretext; of several it is the weighted sum."""
+
+TOLD_CLASSES = ("round_smooth", "in_between_smooth", "cigar_smooth", "edge_on_disk", "spiral", "strong_bar", "merger")
+"""Rows of the sheet of those of whom the network is surest, without having seen a label of any."""
 
 Vectors = NDArray[np.float32]
 
@@ -146,6 +152,26 @@ class PretrainReport:
         for label in self.survey.tables("neighbours"):
             self._neighbours(label, network, untrained)
 
+    @torch.inference_mode()
+    def told(self, network: GalaxyLVM) -> None:
+        """What volunteers would say of each source's validation stamps: a sheet of those it is surest of, by class.
+
+        For each label table whose classes volunteers' answers tell: the macro AUC on test stamps, of which the network
+        has seen no label.
+        """
+        network = network.to(self.device).eval()
+        for source in [source.name for source in self.survey.sources]:
+            rows = evenly(self.prepared.rows("validation", source), MOST_STAMPS)
+            if len(rows):
+                self._told_sheet(source, rows, self._told_chances(network, rows, TOLD_CLASSES))
+        for label in self.survey.tables("classification"):
+            codes, names = class_codes(self.prepared.table, label), class_names(label)
+            rows = self._labelled(codes, "test", label.source)
+            if said_by_answers(names) is not None and len(rows):
+                chances = self._told_chances(network, rows, names)
+                shares = chances / chances.sum(axis=1, keepdims=True)
+                self.metrics[f"{label.name}.told_auc"] = macro_auc(codes[rows], shares)
+
     def loss_curve(self, history: History) -> None:
         """The loss over the steps."""
         if history:
@@ -210,6 +236,28 @@ class PretrainReport:
                 }
             )
             self._evaluation = (frame, True)
+
+    def _told_chances(self, network: GalaxyLVM, rows: Rows, classes: Sequence[str]) -> Vectors:
+        """(n, classes): the chance that a volunteer says each."""
+        table = said_by_answers(classes)
+        assert table is not None
+        table = table.to(self.device)
+        return self._vectors(rows, lambda rgb: (network.tell(mean_and_spread(network.encode(rgb))) @ table).exp())
+
+    def _told_sheet(self, source: str, rows: Rows, chances: Vectors) -> None:
+        surest = [np.argsort(-column, kind="stable")[:SHOWN_STAMPS] for column in chances.T]
+        self._keep(
+            save_grid(
+                self.folder / f"told_{source}.png",
+                [[self._picture(row).cpu().numpy()[0] for row in rows[places]] for places in surest],
+                [name.replace("_", " ") for name in TOLD_CLASSES],
+                [
+                    [f"{column[place]:.2f}" for place in places]
+                    for column, places in zip(chances.T, surest, strict=True)
+                ],
+                title=f"{source}, validation stamps: the chance that volunteers say so, learnt from simulated galaxies",
+            )
+        )
 
     def _labelled(self, codes: NDArray[np.int64], split: str, source: str) -> Rows:
         rows = self.prepared.rows(split, source)

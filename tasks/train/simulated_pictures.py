@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -40,23 +40,30 @@ def simulated_pictures(
     """
     size = round(network_size * MARGIN)
     folder.mkdir(parents=True, exist_ok=True)
-    paths = [folder / f"pictures-{size}px-{first}.npz" for first in range(0, count, PART)]
-    missing = [place for place, path in enumerate(paths) if not path.exists()]
-    if missing:
-        draw = partial(_drawn, size=size)
-        with ProcessPoolExecutor(processes, mp_context=get_context("forkserver"), initializer=_one_thread) as pool:
-            for place in missing:
-                progress(place * PART, count, "drawing simulated galaxies")
-                numbers = range(place * PART, (place + 1) * PART)
-                _keep(paths[place], list(pool.map(draw, numbers, chunksize=CHUNK)))
+    parts = [range(first, min(first + PART, count)) for first in range(0, count, PART)]
+    paths = [folder / f"pictures-{size}px-{part.start}-{part.stop}.npz" for part in parts]
+    missing = [(part, path) for part, path in zip(parts, paths, strict=True) if not path.exists()]
+    draw = partial(_drawn, size=size)
+    with _drawers(processes if missing else 1) as drawn_by:
+        for part, path in missing:
+            progress(part.start, count, "drawing simulated galaxies")
+            _keep(path, list(drawn_by(draw, part)))
     images, answers = [], []
     for path in paths:
         with np.load(path) as file:
             images.append(file["images"])
             answers.append(file["answers"])
-    return SimulatedPictures(
-        torch.from_numpy(np.concatenate(images)[:count]), torch.from_numpy(np.concatenate(answers)[:count])
-    )
+    return SimulatedPictures(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(answers)))
+
+
+@contextmanager
+def _drawers(processes: int) -> Iterator[Callable[..., Iterable[Picture]]]:
+    """A `map` that some processes do, or this one."""
+    if processes == 1:
+        yield map
+        return
+    with ProcessPoolExecutor(processes, mp_context=get_context("forkserver"), initializer=_one_thread) as pool:
+        yield partial(pool.map, chunksize=CHUNK)
 
 
 def _drawn(index: int, size: int) -> Picture:

@@ -17,6 +17,7 @@ from PIL import Image
 from galaxy_models.inputs import InputError
 from galaxy_models.predictor import load_network, load_predictor
 from galaxy_models.pretraining import MaskedReconstruction
+from galaxy_models.simulation.volunteers import QUESTIONS
 from galaxy_models.training import DivergedError
 from infra.errors import GalaxyError
 from tasks.preprocess.prepared import PreparedDataset
@@ -174,11 +175,33 @@ def test_two_views_are_a_pretext_of_their_own(drawn_context: Make) -> None:
     assert not any("head" in name for name in network.state_dict()), "the projection is thrown away"
 
 
+def test_answers_are_learnt_from_simulated_galaxies_and_told_of_the_surveys_own(drawn_context: Make) -> None:
+    context = drawn_context(pretexts={"answers": 1.0}, simulated_pictures=64, epochs=3.0, learning_rate=3e-3)
+    [table] = context.survey.labels
+    known = {name: name for name in ("round", "cigar")}  # of a pair, volunteers say no such thing
+    table = table.model_copy(update={"classes": known, "feeds": ["classification", "neighbours"]})
+    survey = context.survey.model_copy(update={"labels": [table]})
+    drawn: list[str] = []
+    context = replace(context, survey=survey, progress=lambda done, total, note="": drawn.append(note))
+    result = pretrain(context)
+    assert drawn.count("drawing simulated galaxies") == 1
+    assert {"told_drawn.png", "told_plain.png"} <= {Path(figure).name for figure in result["figures"]}
+    assert 0 <= result["metrics"]["shape.told_auc"] <= 1
+    card, network = load_network(Path(result["model"]))
+    assert card.training_data["simulated_pictures"] == 64
+    chances = network.tell(torch.zeros(1, 2 * sum(network.channels))).exp()
+    assert float(chances.sum().detach()) == pytest.approx(len(QUESTIONS)), "the head is kept with the network"
+    drawn.clear()
+    assert pretrain(context)["weights_digest"] == result["weights_digest"]
+    assert "drawing simulated galaxies" not in drawn, "they are drawn once"
+
+
 def test_all_pretexts_with_normalised_patches_resume_like_any_training(drawn_context: Make) -> None:
-    changes = {"pretexts": {"masked": 1.0, "views": 0.2, "measures": 1.0}, "normalise_target": True, "max_steps": 5}
+    pretexts = {"masked": 1.0, "views": 0.2, "measures": 1.0, "answers": 1.0}
+    changes = {"pretexts": pretexts, "simulated_pictures": 64, "normalise_target": True, "max_steps": 5}
     records: list[dict[str, float]] = []
     whole = pretrain(drawn_context(**changes, record=lambda step, metrics: records.append(dict(metrics))))
-    assert {"masked_l1", "masked_loss", "views_loss", "measures_explained", "view_match", "view_spread"} < set(
+    assert {"masked_l1", "masked_loss", "measures_explained", "answers_explained", "view_match", "view_spread"} < set(
         records[-1]
     )
     for source in ("drawn", "plain"):
