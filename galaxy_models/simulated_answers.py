@@ -17,7 +17,6 @@ from .answers import answers_loss
 from .augment import Augmentation
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
-from .measured import explained
 from .pooling import mean_and_spread
 from .pretext import Pretext
 
@@ -55,11 +54,13 @@ class SimulatedAnswers(Pretext):
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss, and `answers_explained`: the share of the answers' variance in the batch that was told."""
+        """Loss, and `answers_explained`: how much of the loss of who tells the batch's mean answers it has not."""
         count = len(batch["images"])
         chosen = torch.randint(len(self.pictures.images), (count,), generator=generator, device=generator.device)
         chosen = chosen.to(self.pictures.images.device)
         said = self.pictures.answers[chosen].to(generator.device)
         look = self.look({"images": self.pictures.images[chosen].to(generator.device)}, generator)
         told = self.network.tell(mean_and_spread(self.network.encode(look)))
-        return answers_loss(told, said), {"answers_explained": float(explained(told.detach().exp(), said))}
+        loss = answers_loss(told, said)
+        of_the_mean = answers_loss(said.mean(dim=0).clamp_min(1e-6).log().expand_as(said), said)
+        return loss, {"answers_explained": float(1 - loss.detach() / of_the_mean.clamp_min(1e-6))}
