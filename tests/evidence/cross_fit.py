@@ -8,9 +8,7 @@ which is made on the fold after it. Galaxies of that one count as no labels, for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -22,6 +20,7 @@ from torch import nn
 from tests.evidence.classifiers import FromScratch, Labelled, OurClassifier, Recipe, Rows, probabilities, train
 from tests.evidence.handmade import own_measures, statmorph_features
 from tests.evidence.pretrained import Pretraining, network_input, pretrained, untrained
+from tests.evidence.processes import in_processes
 from tests.evidence.stamps import FOLDS, Stamps, folds, real_stamps
 from tests.evidence.workbench import Workbench
 
@@ -80,9 +79,9 @@ SMALL = Size(
         FOREST: (5, 10, 50, 200),
         OWN_FOREST: (5, 10, 50, 200),
     },
-    of_four=(OURS, OWN_FOREST),
+    of_four=(OURS, "resnet18", OWN_FOREST),
     rates={OURS: (2e-3,), UNTRAINED: (2e-3,), "resnet18": (1e-3,)},
-    pretraining=Pretraining("nano", steps=2500, batch_size=64, learning_rate=1e-3),
+    pretraining=Pretraining("nano", steps=2500, batch_size=32, learning_rate=1e-3),
     pretraining_per_fold=False,
 )
 NETWORKS = (OURS, UNTRAINED, "resnet18", "resnet50")
@@ -205,11 +204,7 @@ class CrossFit:
         return max(scores, key=lambda rate: scores[rate])
 
     def _prepared(self, name: str) -> dict[str, Any]:
-        how = self.size.pretraining
-        text = (
-            f"{how.preset} {how.steps}x{how.batch_size} {dict(how.pretexts)} of {how.pictures} pictures "
-            f"{self.size.pretraining_per_fold}"
-        )
+        text = f"{self.size.pretraining}{' for each fold' if self.size.pretraining_per_fold else ''}"
         return {"pretraining": text} if name == OURS else {}
 
     def _train(
@@ -248,27 +243,15 @@ def opened(bench: Workbench) -> CrossFit:
     return CrossFit(bench, real_stamps(), FULL if bench.full else SMALL)
 
 
-_of_process: CrossFit | None = None
-
-
-def _open_in_process(bench: Workbench) -> None:
-    global _of_process
-    torch.set_num_threads(1)
-    _of_process = opened(bench)
-
-
-def _measure_one(wanted: Wanted) -> None:
-    assert _of_process is not None
-    name, scheme, per_class, fold, draw = wanted
-    schemes = {each.name: each for each in (_of_process.five, _of_process.four)}
-    _of_process.answers(name, schemes[scheme], per_class, fold, draw)
-
-
 def measure_in_processes(bench: Workbench, wanted: Sequence[Wanted]) -> None:
     """Measure all that is not kept yet; what the processes find is read from the workbench afterwards."""
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(THREADS, mp_context=context, initializer=_open_in_process, initargs=(bench,)) as pool:
-        list(pool.map(_measure_one, wanted))
+    in_processes(THREADS, bench, opened, _measure_one, wanted)
+
+
+def _measure_one(measurement: CrossFit, wanted: Wanted) -> None:
+    name, scheme, per_class, fold, draw = wanted
+    schemes = {each.name: each for each in (measurement.five, measurement.four)}
+    measurement.answers(name, schemes[scheme], per_class, fold, draw)
 
 
 def _kept(codes: NDArray[np.int64], table: NDArray[np.float64]) -> dict[str, Any]:

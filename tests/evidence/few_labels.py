@@ -121,8 +121,9 @@ def _remark(size: Size, scheme: Scheme) -> str:
         f"Galaxy Zoo 2, {len(scheme.labelled.rows)} galaxies with a clear class, 64 px; {size.folds} of five folds "
         f"tested, {size.draws} draw{'s' if size.draws > 1 else ''} of the labels each; 95 % bootstrap intervals over "
         f"test galaxies. Ours: `{how.preset}`, pre-trained on {' and '.join(dict(how.pretexts))} for {how.steps} steps "
-        f"of {how.batch_size} stamps, none of a test fold among them. All networks: same augmentation, same number of "
-        "steps, the best of four looks at validation galaxies."
+        f"of {how.batch_size} stamps, none of a test fold among them, and as many of {how.pictures} simulated "
+        "galaxies. All networks: same augmentation, same number of steps, the best of five looks at validation "
+        "galaxies, one of them before the first step. No label: what the pre-trained network tells of the classes."
     )
 
 

@@ -5,11 +5,9 @@ The learner's numbers were chosen on seeds from 100 on; the seeds reported here,
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
-from multiprocessing import get_context
 from typing import Any
 
 import numpy as np
@@ -20,6 +18,7 @@ from tests.evidence import cross_fit
 from tests.evidence.classifiers import Recipe
 from tests.evidence.cross_fit import THREADS, CrossFit
 from tests.evidence.pretrained import Pretraining
+from tests.evidence.processes import in_processes
 from tests.evidence.search_efficiency import Training, resnet, split
 from tests.evidence.search_features import ALIGN, ALIGNED_SOURCE, BACKBONE, LVM, FeatureMaker, FeatureSize, Vectors
 from tests.evidence.search_loop import search
@@ -65,7 +64,7 @@ SMALL = Size(
     fit=cross_fit.SMALL,
     features=FeatureSize(
         cross_fit.SMALL.pretraining,
-        Pretraining(BACKBONE, steps=400, batch_size=64, learning_rate=1e-3),
+        Pretraining(BACKBONE, steps=400, batch_size=32, learning_rate=1e-3),
         AlignSettings(batch_size=32, stage1_steps=50, max_steps=150),
     ),
     training=Training(("edge-on", "spiral"), (40, 160, 640), 1, Recipe(1e-3, epochs=8, fewest_steps=160)),
@@ -163,7 +162,7 @@ class SearchEvidence:
         return self.bench.cell(
             lambda: {"curves": self._searched(task)},
             features=task.features, strategy=task.strategy, error=task.error, held_out=task.held_out,
-            seeds=task.seeds, pretraining=f"{how.preset} {how.steps}x{how.batch_size}", **key,
+            seeds=task.seeds, pretraining=str(how), **key,
         )  # fmt: skip
 
     def _searched(self, task: Task) -> list[dict[str, list[float]]]:
@@ -182,7 +181,7 @@ def run(bench: Workbench) -> None:
     evidence = opened(bench)
     evidence.prepare()
     tasks = evidence.tasks()
-    _measure_in_processes(bench, tasks)
+    in_processes(THREADS, bench, opened, SearchEvidence.measured, tasks)
     found: Mapping[Task, dict[str, Any]] = {task: evidence.measured(task) for task in tasks}
     write(bench, _results(evidence, found))
 
@@ -208,27 +207,6 @@ def _results(evidence: SearchEvidence, found: Mapping[Task, dict[str, Any]]) -> 
     return Results(
         searches, networks, tuple(evidence.targets.values()), evidence.maker.names, ERROR,
         f"Our LVM: `{how.own.preset}`, pre-trained on {' and '.join(dict(how.own.pretexts))} for {how.own.steps} steps "
-        f"of {how.own.batch_size} real stamps; the simulated galaxies, {evidence.size.simulated} of them, it has never "
-        f"seen. ResNet18: the same pre-training, {how.resnet.steps} steps.",
+        f"of {how.own.batch_size} real stamps and as many of {how.own.pictures} simulated galaxies, none of the "
+        f"{evidence.size.simulated} that are searched. ResNet18: the same pre-training, {how.resnet.steps} steps.",
     )  # fmt: skip
-
-
-_of_process: SearchEvidence | None = None
-
-
-def _open_in_process(bench: Workbench) -> None:
-    global _of_process
-    torch.set_num_threads(1)
-    _of_process = opened(bench)
-
-
-def _measure_one(task: Task) -> None:
-    assert _of_process is not None
-    _of_process.measured(task)
-
-
-def _measure_in_processes(bench: Workbench, tasks: Sequence[Task]) -> None:
-    """Measure all that is not kept yet; what the processes find is read from the workbench afterwards."""
-    context = get_context("forkserver")
-    with ProcessPoolExecutor(THREADS, mp_context=context, initializer=_open_in_process, initargs=(bench,)) as pool:
-        list(pool.map(_measure_one, tasks))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,12 +17,15 @@ from torch import Tensor
 
 from galaxy_models.align import GalaxAlign
 from galaxy_models.align_objective import AlignObjective, PairWeights
+from galaxy_models.answers import UNLIKELY
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.morphometry import measure
+from galaxy_models.pooling import mean_and_spread
 from galaxy_models.training import fit, step_seed
 from infra.profile import AlignSettings
+from infra.stage_folder import canonical_digest
 from tests.evidence.cross_fit import FIVE, five_codes
 from tests.evidence.pretrained import Pretraining, network_input, pretrained
 from tests.evidence.stamps import INPUTS, Stamps
@@ -31,8 +34,9 @@ from tests.evidence.workbench import Workbench
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-LVM, MEASURED, ALIGN, RESNET, PIXELS = (
-    "our LVM", "our LVM and classical measures", "GalaxAlign", "ResNet18", "pixels, principal components",
+LVM, TOLD, MEASURED, ALIGN, RESNET, PIXELS = (
+    "our LVM", "our LVM and the answers it tells", "our LVM and classical measures", "GalaxAlign", "ResNet18",
+    "pixels, principal components",
 )  # fmt: skip
 BACKBONE = "timm:resnet18"
 """As an encoder of the same network; there are no weights of other pictures here, so it is pre-trained like ours."""
@@ -75,7 +79,7 @@ class FeatureMaker:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the kinds of features."""
-        return tuple(name for name in (LVM, MEASURED, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align)
+        return tuple(name for name in (LVM, TOLD, MEASURED, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align)
 
     def features(self, name: str, stamps: Stamps, of: str) -> Vectors:
         """(N, D) of all stamps: from an earlier run of the same code, or made now.
@@ -85,8 +89,10 @@ class FeatureMaker:
         of
             Names the stamps.
         """
-        known = sorted(self.bench.folder.glob(f"features-{_slug(name)}-{of}-{len(stamps.images)}-*.npy"))
-        path = known[-1] if known and self.bench.keep else self._path(name, stamps, of)
+        path = self._path(name, stamps, of)
+        known = sorted(path.parent.glob(f"{path.name.rsplit('-', 1)[0]}-*.npy"))  # of other code as well
+        if known and self.bench.keep:
+            path = known[-1]
         if not path.exists():
             self.bench.say(f"making features of {len(stamps.images)} stamps ({of}): {name}")
             unfinished = path.with_suffix(".part.npy")
@@ -95,7 +101,8 @@ class FeatureMaker:
         return np.asarray(np.load(path, mmap_mode="r"))
 
     def _path(self, name: str, stamps: Stamps, of: str) -> Path:
-        size = f"{self.size.own.steps}-{self.size.resnet.steps}-{self.bench.code}"
+        networks = canonical_digest([asdict(how) for how in (self.size.own, self.size.resnet)])[:8]
+        size = f"{networks}-{self.bench.code}"
         return self.bench.folder / f"features-{_slug(name)}-{of}-{len(stamps.images)}-{size}.npy"
 
     def _make(self, name: str, stamps: Stamps) -> Vectors:
@@ -118,6 +125,9 @@ class FeatureMaker:
         if name == MEASURED:
             embed = self._embedder(LVM)
             return lambda rgb: torch.cat([embed(rgb), measure(rgb)], dim=1)
+        if name == TOLD:
+            network = self._lvm(self.size.own)
+            return lambda rgb: torch.cat([network.embed(rgb), _told(network, rgb)], dim=1)
         if name == ALIGN:
             assert self.size.align is not None
             return aligned(self.bench, self.stamps, self.rows, self._lvm(self.size.own), self.size.align).encode_images
@@ -163,6 +173,10 @@ def aligned(bench: Workbench, stamps: Stamps, rows: Rows, lvm: GalaxyLVM, settin
         )
         objective.release()
     return network.eval()
+
+
+def _told(network: GalaxyLVM, rgb: Tensor) -> Tensor:
+    return network.tell(mean_and_spread(network.encode(rgb))).clamp_min(UNLIKELY)
 
 
 def _small(rgb: Tensor) -> Tensor:

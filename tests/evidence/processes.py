@@ -1,0 +1,47 @@
+"""Measurements shared out among a few processes of one thread each: small networks fill one thread better than two."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from functools import partial
+from multiprocessing import get_context
+from typing import Any, TypeVar
+
+import torch
+
+from tests.evidence.workbench import Workbench
+
+Opened = TypeVar("Opened")
+Wanted = TypeVar("Wanted")
+
+_of_process: Any = None
+
+
+def in_processes(
+    count: int,
+    bench: Workbench,
+    opened: Callable[[Workbench], Opened],
+    measure: Callable[[Opened, Wanted], object],
+    wanted: Sequence[Wanted],
+) -> None:
+    """Call `measure` for each of `wanted`, with what `opened` gives once in each process.
+
+    Parameters
+    ----------
+    opened, measure
+        Functions of modules; what `measure` finds it keeps on the workbench.
+    """
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(count, mp_context=context, initializer=_open, initargs=(bench, opened)) as pool:
+        list(pool.map(partial(_measure, measure), wanted))
+
+
+def _open(bench: Workbench, opened: Callable[[Workbench], Any]) -> None:
+    global _of_process
+    torch.set_num_threads(1)
+    _of_process = opened(bench)
+
+
+def _measure(measure: Callable[[Any, Any], object], wanted: Any) -> None:
+    measure(_of_process, wanted)
