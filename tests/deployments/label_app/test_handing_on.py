@@ -54,7 +54,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
     Prefect.asked.clear()
     Prefect.run = {"state_name": "Running"}
     server = HTTPServer(("127.0.0.1", 0), Prefect)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
     yield Prefect.asked
     server.shutdown()
