@@ -8,8 +8,10 @@ STAMP := .venv/.installed
 run: $(STAMP)
 	$(BIN)/galaxy run --survey embedded --profile laptop
 
+# Threads of NumPy's BLAS wait for each other where two processes of tests have two cores: a small matrix then takes
+# a hundred times as long.
 test: $(STAMP)
-	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 lint: $(STAMP)
 	$(BIN)/ruff check .

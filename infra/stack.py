@@ -83,6 +83,7 @@ class LocalStack:
             self._start()
             self._watch()
         except KeyboardInterrupt:
+            (self.settings.home / SERVICES_FILE).unlink(missing_ok=True)
             self.say("stopping ...")
         finally:
             self._stop()
@@ -113,16 +114,24 @@ class LocalStack:
         self._wait("prefect", "/api/health")
         self._call([*prefect, "work-pool", "create", WORK_POOL, "--type", "process", "--overwrite"])
         self._call([*prefect, "--no-prompt", "deploy", "--all", "--prefect-file", str(self.prefect_file)])
-        self._spawn("worker", [*prefect, "worker", "start", "--pool", WORK_POOL, "--type", "process", "--limit", "1"])
         self._wait("mlflow", "/health")
         self._wait("label", "/health")
+        self._let_interrupted_runs_go_on()
         content = {"pid": os.getpid(), "addresses": self.addresses}
         write_atomic(self.settings.home / SERVICES_FILE, json.dumps(content).encode())
+        self._spawn("worker", [*prefect, "worker", "start", "--pool", WORK_POOL, "--type", "process", "--limit", "1"])
         self.say(f"Prefect  {self.addresses['prefect']}   start and watch runs")
         self.say(f"MLflow   {self.addresses['mlflow']}   experiments and models")
         self.say(f"labels   {self.addresses['label']}   find galaxies by example")
         self.say(f"logs     {self._logs()}")
         self.say("Ctrl-C stops all of them")
+
+    def _let_interrupted_runs_go_on(self) -> None:
+        from infra.interrupted_runs import put_right_at  # brings Prefect, which must find its environment
+
+        killed = (self.settings.home / SERVICES_FILE).exists()  # services that are stopped take it along
+        for name, state in put_right_at(self.addresses["prefect"] + "/api", WORK_POOL, self.settings.home, killed):
+            self.say(f"flow run {name}: {state.message}")
 
     def _mlflow_command(self) -> list[str]:
         store = ["--backend-store-uri", self.settings.mlflow_uri]
@@ -177,7 +186,6 @@ class LocalStack:
     def _stop(self) -> None:
         for number in ENDING:  # a second Ctrl-C must not leave half of them running
             signal.signal(number, signal.SIG_IGN)
-        (self.settings.home / SERVICES_FILE).unlink(missing_ok=True)
         for service in reversed(self.services):
             if service.process.poll() is None:
                 service.process.send_signal(signal.SIGTERM)

@@ -19,6 +19,10 @@ LONGEST_REASON = 400
 """Characters."""
 
 
+class UnknownToPrefectError(GalaxyError):
+    """Prefect has not what it is asked for: it was deleted, or another server has it."""
+
+
 @dataclass(frozen=True)
 class FlowRuns:
     """The Prefect server that runs report to: that of `galaxy up`, or of PREFECT_API_URL."""
@@ -51,6 +55,8 @@ class FlowRuns:
         """Name of a run's state, such as Running, and why if it failed; or why it is not known."""
         try:
             run = self._ask("get", f"flow_runs/{flow_run_id}")
+        except UnknownToPrefectError:
+            return f"not known: Prefect at {self.address} does not know this run (any more)"
         except GalaxyError as error:
             return f"not known: {error}"
         state = run.get("state") or {}
@@ -71,5 +77,6 @@ class FlowRuns:
                 f"Prefect at {self.address} does not answer ({type(error).__name__}); start `galaxy up`"
             ) from error
         if not answer.ok:
-            raise GalaxyError(f"Prefect at {self.address} refused: {answer.status_code} {answer.text[:300]}")
+            refusal = UnknownToPrefectError if answer.status_code == requests.codes.not_found else GalaxyError
+            raise refusal(f"Prefect at {self.address} refused: {answer.status_code} {answer.text[:300]}")
         return answer.json()

@@ -89,6 +89,6 @@ def learnt_state(service: Service, search_id: int, person: Person) -> State:
     with service.database.reading() as session:
         find_or_404(session, search_id)
         state = state_of(service, session, search_id, person)
-    if not state.lesson.is_enough:
+    if not state.teaching.is_enough:
         raise GalaxyError("nothing is marked as wanted in this search yet; say yes to at least one galaxy first")
     return state

@@ -76,7 +76,7 @@ def plain_name(search: Search) -> str:
 
 def _publish(service: Service, search_id: int, person: Person) -> list[PublishedLabels]:
     state = learnt_state(service, search_id, person)
-    rows, wanted = state.lesson.rows, state.lesson.wanted
+    rows, wanted = state.teaching.rows, state.teaching.wanted
     sources = state.catalogue.prepared.columns(["source"])["source"].to_numpy(object)[rows]
     labels = pd.DataFrame(
         {
@@ -104,9 +104,9 @@ def _score(service: Service, search_id: int, person: Person) -> None:
         model=state.search.model,
         model_version=state.search.model_version,
         seed=state.search.seed,
-        object_id=tuple(state.catalogue.object_id(int(row)) for row in state.lesson.rows),
-        wanted=tuple(state.lesson.wanted.tolist()),
-        reasons=state.lesson.reasons,
+        object_id=tuple(state.catalogue.object_id(int(row)) for row in state.teaching.rows),
+        wanted=tuple(state.teaching.wanted.tolist()),
+        reasons=state.teaching.reasons,
     )
     path = lesson.save(service.settings)
     _start(service, search_id, person, SCORE, {"search": str(path)})

@@ -30,7 +30,7 @@ KEPT_LEARNERS = 32
 
 
 @dataclass(frozen=True)
-class Lesson:
+class Teaching:
     """What a learner learns from.
 
     Attributes
@@ -65,18 +65,18 @@ class Learners:
         """Do work that takes long in one of the threads, while the service goes on answering."""
         return await asyncio.wrap_future(self._threads.submit(work, *args, **kwargs))
 
-    def preference(self, search_id: int, catalogue: Catalogue, lesson: Lesson, seed: int) -> Preference:
-        """The learner of a search after a lesson; called in one of the threads."""
+    def preference(self, search_id: int, catalogue: Catalogue, teaching: Teaching, seed: int) -> Preference:
+        """The learner of a search after this teaching; called in one of the threads."""
         with self._lock:
             busy = self._busy.setdefault(search_id, threading.Lock())
         with busy:  # two people who ask at once wait for one fit
             digest, preference = self._known.get(search_id, ("", None))
-            if preference is None or digest != lesson.digest:
+            if preference is None or digest != teaching.digest:
                 preference = Preference.learn(
-                    catalogue.features.features, lesson.rows, lesson.wanted, reasons=lesson.reasons, seed=seed
+                    catalogue.features.features, teaching.rows, teaching.wanted, reasons=teaching.reasons, seed=seed
                 )
         with self._lock:
-            self._known[search_id] = lesson.digest, preference
+            self._known[search_id] = teaching.digest, preference
             self._known.move_to_end(search_id)
             while len(self._known) > KEPT_LEARNERS:
                 self._known.popitem(last=False)

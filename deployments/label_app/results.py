@@ -18,7 +18,7 @@ from galaxy_models.preference import agreement
 
 def ranked_rows(service: Service, state: State) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(n,) all galaxies that can be searched, the likeliest first, and (n,) their probabilities."""
-    preference = service.learners.preference(state.search.id, state.catalogue, state.lesson, state.search.seed)
+    preference = service.learners.preference(state.search.id, state.catalogue, state.teaching, state.search.seed)
     rows = np.flatnonzero(state.catalogue.searchable).astype(np.int64)
     probabilities = preference.probabilities(rows)
     order = np.argsort(-probabilities, kind="stable")
@@ -78,7 +78,7 @@ def agreements(labels: Labels) -> list[Agreement]:
 def tested_quality(service: Service, state: State, test_labels: Labels, threshold: float) -> Quality | None:
     """Purity and completeness by the test's labels; None before the first, or before there is a learner."""
     rows, wanted = test_labels.wanted()
-    if not len(rows) or not state.lesson.is_enough:
+    if not len(rows) or not state.teaching.is_enough:
         return None
-    preference = service.learners.preference(state.search.id, state.catalogue, state.lesson, state.search.seed)
+    preference = service.learners.preference(state.search.id, state.catalogue, state.teaching, state.search.seed)
     return quality_of(preference.probabilities(rows), wanted, threshold)

@@ -194,7 +194,7 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
         "search": search,
         "state": state,
         "counts": state.labels.counts(),
-        "left": remaining(service, state) if state.lesson.is_enough else None,
+        "left": remaining(service, state) if state.teaching.is_enough else None,
         "galaxies": int(state.catalogue.searchable.sum()),
         "mine": mine,
         "people": _people(state.labels),

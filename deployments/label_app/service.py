@@ -36,7 +36,7 @@ class Service:
     held_back
         Search to the rows of its test sample, which follow from the search and never change.
     remaining
-        Search, lesson and answered rows to how many wanted ones are left.
+        Search, teaching and answered rows to how many wanted ones are left.
     """
 
     settings: Settings

@@ -24,7 +24,7 @@ from deployments.label_app.events import (
     last_round,
 )
 from deployments.label_app.labels import OPINIONS, TEST, Labels, labels_digest
-from deployments.label_app.learning import Lesson
+from deployments.label_app.learning import Teaching
 from deployments.label_app.people import Person
 from deployments.label_app.sampling import held_back, in_random_order
 from deployments.label_app.service import Service
@@ -73,7 +73,7 @@ class State:
     search: Search
     catalogue: Catalogue
     labels: Labels
-    lesson: Lesson
+    teaching: Teaching
     held: NDArray[np.int64]
     seen: NDArray[np.int64]
     at_hand: NDArray[np.int64]
@@ -98,7 +98,7 @@ def next_round(service: Service, search_id: int, person: Person, kind: str, afte
         choice = _review(state, person)
     elif kind == TEST:
         choice = _test(state, person)
-    elif state.lesson.is_enough:
+    elif state.teaching.is_enough:
         choice = _learnt(service, state, new)
     elif state.description is not None:
         choice = _next_fitting(service, state, state.description)
@@ -114,7 +114,7 @@ def next_round(service: Service, search_id: int, person: Person, kind: str, afte
         return made.id
 
 
-def lesson_of(session: Session, search: Search, labels: Labels) -> Lesson:
+def teaching_of(session: Session, search: Search, labels: Labels) -> Teaching:
     """What the labels teach: each with why it was shown, since only random ones tell how many are wanted."""
     rows, wanted = labels.wanted()
     chosen = select(Shown.round_id, Shown.row, Shown.reason).join(Round, Round.id == Shown.round_id)
@@ -122,7 +122,7 @@ def lesson_of(session: Session, search: Search, labels: Labels) -> Lesson:
         (sheet, row): reason for sheet, row, reason in session.execute(chosen.where(Round.search_id == search.id))
     }
     reasons = [why.get((labels.rounds.get(int(row)), int(row)), EXAMPLE) for row in rows]
-    return Lesson(
+    return Teaching(
         rows,
         wanted,
         tuple(reason if reason in REASONS else EXAMPLE for reason in [TAUGHT_AS.get(one, one) for one in reasons]),
@@ -135,10 +135,10 @@ def remaining(service: Service, state: State) -> Remaining:
     answered = state.labels.answered()
 
     def estimate() -> Remaining:
-        preference = service.learners.preference(state.search.id, state.catalogue, state.lesson, state.search.seed)
+        preference = service.learners.preference(state.search.id, state.catalogue, state.teaching, state.search.seed)
         return preference.remaining(exclude=np.union1d(np.flatnonzero(~state.catalogue.searchable), answered))
 
-    found: Remaining = service.remaining.get((state.search.id, state.lesson.digest, answered.tobytes()), estimate)
+    found: Remaining = service.remaining.get((state.search.id, state.teaching.digest, answered.tobytes()), estimate)
     return found
 
 
@@ -157,7 +157,7 @@ def _state(service: Service, session: Session, search_id: int, person: Person, k
         search,
         catalogue,
         labels_of(session, search_id, test=True) if kind == TEST else training,
-        lesson_of(session, search, training),
+        teaching_of(session, search, training),
         service.held_back.get(
             search_id,
             lambda: held_back(search.seed, catalogue.searchable, catalogue.groups, first_examples(session, search_id)),
@@ -226,10 +226,10 @@ def _fitting(
 
 
 def _learnt(service: Service, state: State, new: Round) -> Choice:
-    preference = service.learners.preference(state.search.id, state.catalogue, state.lesson, state.search.seed)
+    preference = service.learners.preference(state.search.id, state.catalogue, state.teaching, state.search.seed)
     sheet = preference.propose(STAMPS, exclude=_closed(state), groups=state.catalogue.groups)
     left = remaining(service, state)
-    new.learner = state.lesson.digest
+    new.learner = state.teaching.digest
     new.left, new.left_low, new.left_high = left.expected, left.low, left.high
     chances = preference.probabilities(sheet.rows)
     return Choice(_not_empty(sheet.rows, "every galaxy has been shown"), sheet.reasons, chances.tolist())

@@ -103,13 +103,22 @@ def browser(app: FastAPI) -> Browser:
     return browser
 
 
-@pytest.fixture
-def app_with_accounts(settings: Settings) -> Iterator[FastAPI]:
-    """With a viewer, two labellers and an admin."""
-    database = Database(settings.label_database_url)
+@pytest.fixture(scope="session")
+def made_accounts(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A database with a viewer, two labellers and an admin; made once, as hashing passwords is slow on purpose."""
+    path = tmp_path_factory.mktemp("accounts") / "label.db"
+    database = Database(f"sqlite:///{path}")
     for name, role in (("vera", "viewer"), ("henrietta", "labeller"), ("cecilia", "labeller"), ("jocelyn", "admin")):
         Accounts(database).add(name, role, PASSWORD)
     database.close()
+    return path
+
+
+@pytest.fixture
+def app_with_accounts(settings: Settings, made_accounts: Path) -> Iterator[FastAPI]:
+    """Where people must sign in."""
+    (settings.home / "label").mkdir()
+    shutil.copy(made_accounts, settings.home / "label")
     app = create_app(settings, accounts_demanded=True)
     yield app
     app.state.service.close()

@@ -24,7 +24,7 @@ class Prefect(BaseHTTPRequestHandler):
     """Answers as Prefect's API does to what the app asks."""
 
     asked: ClassVar[list[tuple[str, Any]]] = []
-    run: ClassVar[dict[str, Any]] = {}
+    run: ClassVar[dict[str, Any] | None] = {}
 
     def do_POST(self) -> None:
         body = json.loads(self.rfile.read(int(self.headers["content-length"])))
@@ -33,11 +33,14 @@ class Prefect(BaseHTTPRequestHandler):
         self.answer([{"id": f"id-of-{name}"}] if name else {"id": "run-1"})
 
     def do_GET(self) -> None:
-        self.answer(self.run)
+        if self.run is None:
+            self.answer({"detail": "Flow run not found"}, 404)
+        else:
+            self.answer(self.run)
 
-    def answer(self, content: Any) -> None:
+    def answer(self, content: Any, status: int = 200) -> None:
         data = json.dumps(content).encode()
-        self.send_response(200)
+        self.send_response(status)
         self.send_header("content-length", str(len(data)))
         self.end_headers()
         self.wfile.write(data)
@@ -51,7 +54,7 @@ def prefect(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[tuple[str, Any]]]:
     Prefect.asked.clear()
     Prefect.run = {"state_name": "Running"}
     server = HTTPServer(("127.0.0.1", 0), Prefect)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True).start()
     monkeypatch.setenv("PREFECT_API_URL", f"http://127.0.0.1:{server.server_port}/api")
     yield Prefect.asked
     server.shutdown()
@@ -106,6 +109,16 @@ def test_a_run_that_failed_says_why(browser: Browser, prefect: list[tuple[str, A
     search = browser.begin()
     Prefect.run = {"state_name": "Failed", "state": {"type": "FAILED", "message": "stage <ingest> is not done"}}
     assert "Failed: stage &lt;ingest&gt; is not done" in browser.submit(f"/searches/{search}/score").text
+
+
+def test_a_run_that_prefect_has_forgotten_is_said_so_in_words(
+    browser: Browser, prefect: list[tuple[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    search = browser.begin()
+    monkeypatch.setattr(Prefect, "run", None)
+    page = browser.submit(f"/searches/{search}/score").text
+    assert "does not know this run (any more)" in page
+    assert "404" not in page and "detail" not in page
 
 
 def test_only_an_admin_starts_runs(signed_in: Callable[[str], Browser], prefect: list[tuple[str, Any]]) -> None:
