@@ -12,10 +12,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .answers import AnswersHead
+from .answers import PLACES, AnswersHead
 from .card import CardError, ModelCard
 from .encoder import STRIDES, Encoder, initialise_linear
 from .inputs import InputError, explain_size, is_legal_size
+from .pooling import mean_and_spread
 from .swin import SwinStage
 from .swin_encoder import SwinEncoder
 from .timm_encoder import BackboneError, TimmEncoder
@@ -185,9 +186,7 @@ class GalaxyLVM(nn.Module):
         The standard deviation over positions does not care where a galaxy's arm lies or how it is turned. The last map
         is left out: the skips let the decoder do without it, so that pre-training alone leaves it the poorest.
         """
-        maps = self.encoder(*self._prepare(rgb, None))
-        spreads = [features.float().flatten(1, 2).std(dim=1, correction=0) for features in maps[1:3]]
-        return torch.cat(spreads, dim=1)
+        return _embedding(self.encode(rgb))
 
     def forward(self, rgb: Tensor, hidden: Tensor | None = None) -> Tensor:
         """(N, 3, h, w) in 0..1 to its reconstruction (N, 3, h, w); see `encode` for `hidden`. Not clipped to 0..1."""
@@ -227,8 +226,16 @@ class GalaxyLVM(nn.Module):
 
     @torch.inference_mode()
     def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
-        """Column `embedding`, (N, D) float32."""
-        return {"embedding": self.embed(rgb).float().cpu().numpy()}
+        """Column `embedding`, (N, D) float32; of a network that tells answers also `told_<question>_<answer>`.
+
+        These are the chances, (N,) float32, that a volunteer who is asked the question gives the answer.
+        """
+        maps = self.encode(rgb)
+        columns = {"embedding": _embedding(maps).cpu().numpy()}
+        if self.answers is not None:
+            chances = self.tell(mean_and_spread(maps)).exp().cpu().numpy()
+            columns |= {f"told_{question}_{answer}": chances[:, place] for (question, answer), place in PLACES.items()}
+        return columns
 
     def _prepare(self, rgb: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
         """Standardise, hide and pad, the image in the middle."""
@@ -320,6 +327,10 @@ def _plain(value: Any) -> Any:
 
 def _per_channel(values: Any) -> Tensor:
     return cast(Tensor, values).view(1, 3, 1, 1)
+
+
+def _embedding(maps: list[Tensor]) -> Tensor:
+    return torch.cat([features.float().flatten(2).std(dim=2, correction=0) for features in maps[1:3]], dim=1)
 
 
 def _flatten_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

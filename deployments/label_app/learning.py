@@ -14,6 +14,7 @@ from typing import ParamSpec, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 
 from deployments.label_app.catalogues import Catalogue
 from galaxy_models.preference import Preference
@@ -53,9 +54,13 @@ class Teaching:
 
 
 class Learners:
-    """Learns, in a few threads, what each search looks for."""
+    """Learns, in a few threads, what each search looks for.
+
+    Each computes by itself: several threads of BLAS for one small matrix would wait for each other on busy processors.
+    """
 
     def __init__(self, workers: int = WORKERS) -> None:
+        self._blas = threadpool_limits(1, user_api="blas")
         self._threads = ThreadPoolExecutor(workers, thread_name_prefix="learner", initializer=_let_others_first)
         self._known: OrderedDict[int, tuple[str, Preference]] = OrderedDict()
         self._busy: dict[int, threading.Lock] = {}
@@ -85,6 +90,7 @@ class Learners:
     def close(self) -> None:
         """End the threads."""
         self._threads.shutdown(cancel_futures=True)
+        self._blas.restore_original_limits()
 
 
 def _let_others_first() -> None:

@@ -86,6 +86,18 @@ def test_a_head_for_known_classes_begins_with_what_is_told_and_survives_its_card
         assert torch.equal(again(rgb)["known"], network(rgb)["known"])
 
 
+def test_a_network_that_tells_answers_publishes_their_chances_beside_the_embedding() -> None:
+    lvm = build_lvm("nano", tells_answers=True).eval()
+    rgb = torch.rand(2, 3, 32, 32)
+    columns = lvm.predict_columns(rgb)
+    with torch.inference_mode():
+        assert torch.equal(torch.from_numpy(columns["embedding"]), lvm.embed(rgb))
+    assert len(columns) == 1 + len(PLACES)
+    edge_on = columns["told_disk_edge_on_yes"] + columns["told_disk_edge_on_no"]
+    assert edge_on == pytest.approx([1.0, 1.0])
+    assert list(build_lvm("nano").predict_columns(rgb)) == ["embedding"]
+
+
 def test_a_network_that_was_never_taught_says_so_and_is_the_same_as_before() -> None:
     torch.manual_seed(0)
     plain = build_lvm("nano")
