@@ -8,7 +8,7 @@ which is made on the fold after it. Galaxies of that one count as no labels, for
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -33,8 +33,12 @@ FIVE_SCORED = (0, 1, 3, 4)
 FOUR = ("elliptical", "edge_on", "spiral", "other")
 
 OURS, UNTRAINED = "ours", "ours from scratch"
+ALIKE, BACKBONE = "resnet18, pre-trained as ours", "timm:resnet18"
+"""Tells what is due to the pre-training, and what to the network."""
+
 FOREST, OWN_FOREST = "forest on statmorph", "forest on own measures"
 FORESTS = (FOREST, OWN_FOREST)
+PRETRAINED = (OURS, ALIKE)
 
 MIDDLE = 50
 """Labels a class at which rates are chosen and the four classes are told."""
@@ -84,12 +88,12 @@ SMALL = Size(
     pretraining=Pretraining("nano", steps=2500, batch_size=32, learning_rate=1e-3),
     pretraining_per_fold=False,
 )
-NETWORKS = (OURS, UNTRAINED, "resnet18", "resnet50")
+NETWORKS = (OURS, ALIKE, UNTRAINED, "resnet18", "resnet50")
 COUNTS = (5, 10, 20, 50, 100, 200)
 FULL = Size(
     folds=FOLDS,
     draws=3,
-    labels={OURS: (0, *COUNTS), **dict.fromkeys((*NETWORKS[1:], *FORESTS), COUNTS)},
+    labels={OURS: (0, *COUNTS), ALIKE: (0, *COUNTS), **dict.fromkeys((*NETWORKS[2:], *FORESTS), COUNTS)},
     of_four=(*NETWORKS, *FORESTS),
     rates=dict.fromkeys(NETWORKS, (5e-4, 1e-3, 2e-3, 4e-3)),
     pretraining=Pretraining("nano", steps=6000, batch_size=64, learning_rate=1e-3),
@@ -143,8 +147,9 @@ class CrossFit:
 
     def prepare(self) -> None:
         """What all processes read: pre-trained networks, statmorph's features, learning rates."""
-        for fold in range(self.size.folds):
-            self.network(OURS, FIVE, fold, 0)
+        for name in self.size.labels:
+            for fold in range(self.size.folds) if name in PRETRAINED else ():
+                self.network(name, FIVE, fold, 0)
         statmorph_features(self.bench, self.stamps, self.five.labelled.rows, THREADS)
         for name in self.size.rates:
             self.rate(name, self.five)
@@ -164,15 +169,15 @@ class CrossFit:
 
     def network(self, name: str, classes: Sequence[str], fold: int, seed: int) -> nn.Module:
         """A classifier that has seen no label."""
-        rows, preset = self.unlabelled(fold), self.size.pretraining.preset
-        if name == OURS:
-            lvm = pretrained(self.bench, self.stamps, rows, self.size.pretraining, THREADS)
+        rows = self.unlabelled(fold)
+        if name in PRETRAINED:
+            lvm = pretrained(self.bench, self.stamps, rows, self._pretraining(name), THREADS)
         elif name == UNTRAINED:
-            lvm = untrained(self.stamps, rows, preset, seed)
+            lvm = untrained(self.stamps, rows, self.size.pretraining.preset, seed)
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            if name in (OURS, UNTRAINED):
-                return OurClassifier(lvm, classes, 0.25 if name == OURS else 1.0)
+            if name in (*PRETRAINED, UNTRAINED):
+                return OurClassifier(lvm, classes, 0.25 if name in PRETRAINED else 1.0)
             sample = network_input(self.stamps, rows[:: max(1, len(rows) // 1024)])
             return FromScratch(name, classes, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
 
@@ -203,9 +208,15 @@ class CrossFit:
         }  # fmt: skip
         return max(scores, key=lambda rate: scores[rate])
 
+    def _pretraining(self, name: str) -> Pretraining:
+        how = self.size.pretraining
+        return replace(how, preset=BACKBONE) if name == ALIKE else how
+
     def _prepared(self, name: str) -> dict[str, Any]:
-        text = f"{self.size.pretraining}{' for each fold' if self.size.pretraining_per_fold else ''}"
-        return {"pretraining": text} if name == OURS else {}
+        if name not in PRETRAINED:
+            return {}
+        each = " for each fold" if self.size.pretraining_per_fold else ""
+        return {"pretraining": f"{self._pretraining(name)}{each}"}
 
     def _train(
         self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float
