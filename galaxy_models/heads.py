@@ -27,7 +27,7 @@ class ClassificationHead(nn.Module):
 
     Parameters
     ----------
-    begin
+    prior
         (last, classes): the logits of the untrained head are its last features times this, and training adds to them;
         None for a head that begins with nothing.
     """
@@ -38,13 +38,13 @@ class ClassificationHead(nn.Module):
         classes: Sequence[str],
         hidden: int = 128,
         dropout: float = 0.2,
-        begin: Tensor | None = None,
+        prior: Tensor | None = None,
     ) -> None:
         super().__init__()
         self.classes = tuple(classes)
         self.layers = two_layers(features, hidden, len(self.classes), dropout)
-        self.register_buffer("begin", begin, persistent=False)
-        if begin is not None:
+        self.register_buffer("prior", prior, persistent=False)
+        if prior is not None:
             last = cast(nn.Linear, self.layers[-1])
             nn.init.zeros_(last.weight)
             nn.init.zeros_(cast(Tensor, last.bias))
@@ -52,8 +52,11 @@ class ClassificationHead(nn.Module):
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, features) to (N, classes) logits."""
         logits = cast(Tensor, self.layers(pooled))
-        begin = cast(Tensor | None, self.begin)
-        return logits if begin is None else logits + pooled[:, -len(begin) :] @ begin
+        prior = cast(Tensor | None, self.prior)
+        if prior is None:
+            return logits
+        with torch.autocast(pooled.device.type, enabled=False):
+            return logits.float() + pooled[:, -len(prior) :].float() @ prior
 
     def loss(
         self, pooled: Tensor, codes: Tensor, weights: Tensor | None = None, label_smoothing: float = 0.0

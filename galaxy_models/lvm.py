@@ -12,7 +12,6 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from .answers import PLACES, AnswersHead
 from .card import CardError, ModelCard
 from .encoder import STRIDES, Encoder, initialise_linear
 from .inputs import InputError, explain_size, is_legal_size
@@ -21,6 +20,7 @@ from .swin import SwinStage
 from .swin_encoder import SwinEncoder
 from .timm_encoder import BackboneError, TimmEncoder
 from .upsample import DualUpsample
+from .volunteer_answers import PLACES, AnswersHead
 
 PATCH = STRIDES[0]
 """Pixels along a side of a token of the first stage."""
@@ -107,7 +107,7 @@ class GalaxyLVM(nn.Module):
     Parameters
     ----------
     tells_answers
-        Whether it has a head that tells what volunteers would say (`answers`), which pre-training has to teach.
+        Whether it has a head that tells what volunteers would say (`volunteer_answers`); pre-training has to teach it.
 
     Attributes
     ----------
@@ -208,7 +208,7 @@ class GalaxyLVM(nn.Module):
         Returns
         -------
         Tensor
-            (N, answers) float32 log-chances, in the order of `answers.PLACES`.
+            (N, answers) float32 log-chances, in the order of `volunteer_answers.PLACES`.
 
         Raises
         ------
@@ -228,7 +228,7 @@ class GalaxyLVM(nn.Module):
     def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
         """Column `embedding`, (N, D) float32; of a network that tells answers also `told_<question>_<answer>`.
 
-        These are the chances, (N,) float32, that a volunteer who is asked the question gives the answer.
+        These are the chances, (N,) float32, that a volunteer of the simulator gives the answer when asked the question.
         """
         maps = self.encode(rgb)
         columns = {"embedding": _embedding(maps).cpu().numpy()}

@@ -11,11 +11,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .answers import PLACES, UNLIKELY, said_by_answers
 from .card import CardError, ModelCard
 from .heads import ClassificationHead, ParameterHead, VotesHead
 from .lvm import GalaxyLVM, architecture, from_architecture
 from .pooling import mean_and_spread
+from .volunteer_answers import PLACES, UNLIKELY, said_by_answers
 from .votes import concentrations, fractions_with_spread
 
 KINDS = ("classes", "votes", "values")
@@ -231,7 +231,7 @@ def describe(network: MultiTaskNetwork) -> tuple[dict[str, Any], dict[str, Any]]
 def _head(scheme: HeadScheme, features: int, told: bool) -> nn.Module:
     features += len(PLACES) if told else 0
     if scheme.kind == "classes":
-        return ClassificationHead(features, scheme.names, begin=said_by_answers(scheme.names) if told else None)
+        return ClassificationHead(features, scheme.names, prior=said_by_answers(scheme.names) if told else None)
     if scheme.kind == "votes":
         return VotesHead(features, scheme.questions)
     return ParameterHead(features, scheme.names)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
+from httpx import HTTPError
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -15,6 +16,7 @@ from prefect.client.schemas.filters import (
     WorkPoolFilterName,
 )
 from prefect.client.schemas.objects import FlowRun, State, StateType
+from prefect.exceptions import PrefectException
 from prefect.settings import PREFECT_API_URL, PREFECT_SERVER_DATABASE_CONNECTION_URL, temporary_settings
 from prefect.states import Cancelled, Crashed, Scheduled
 from sqlalchemy import make_url
@@ -23,12 +25,12 @@ INTERRUPTED, STOPPED = "Interrupted", "Stopped"
 """Names of the state of a run that waits to go on, after services that were killed or that somebody stopped."""
 
 GOES_ON = {
-    INTERRUPTED: "The services were killed before it ended; it goes on where it was.",
+    INTERRUPTED: "The services were killed or failed before it ended; it goes on where it was.",
     STOPPED: "The services were stopped before it ended; it goes on where it was.",
 }
 TWICE = (
-    "The services were killed before it ended, twice in a row, and it may have been the cause: see whether memory or "
-    "disk were full, and give it less to do if so. Then retry it; it goes on where it was."
+    "The services were killed or failed before it ended, twice in a row, and it may have been the cause: see whether "
+    "memory or disk were full, and give it less to do if so. Then retry it; it goes on where it was."
 )
 WAS_CANCELLED = "The services ended while it was being cancelled."
 ENDED = "The services ended before it did."
@@ -76,23 +78,32 @@ async def put_right(client: PrefectClient, work_pool: str, killed: bool) -> list
     work_pool
         Its name. None of its workers may be alive: what they work on looks the same.
     killed
-        Whether the services were killed, by what may have been one of these runs; else somebody stopped them.
+        Whether the services were killed or failed, maybe by one of these runs; else somebody stopped them.
 
     Returns
     -------
     list of (str, State)
         Names of the runs, and what they are now: waiting to go on; crashed, if the services were killed under them
-        twice in a row; or cancelled.
+        twice in a row; cancelled; or as they were, with the reason in the message.
     """
     pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[work_pool]))
     found = await client.read_flow_runs(flow_run_filter=FlowRunFilter(state=MOVED_BY_WORKERS), work_pool_filter=pool)
     moved = []
     for run in found:
-        state = await _where_to(client, run, killed)
-        await client.set_flow_run_state(run.id, state)  # which gives the deployment's slot back
-        await _end_stages(client, run)
-        moved.append((run.name, state))
+        try:
+            moved.append((run.name, await _moved(client, run, killed)))
+        except (PrefectException, HTTPError) as error:  # one odd run must not keep the services from starting
+            left = State(type=run.state_type, name=run.state_name, message=f"it could not be put right: {error}")
+            moved.append((run.name, left))
     return moved
+
+
+async def _moved(client: PrefectClient, run: FlowRun, killed: bool) -> State:
+    """What it is now."""
+    wanted = await _where_to(client, run, killed)
+    answer = await client.set_flow_run_state(run.id, wanted)  # which gives the deployment's slot back
+    await _end_stages(client, run)
+    return answer.state or wanted
 
 
 async def _where_to(client: PrefectClient, run: FlowRun, killed: bool) -> State:

@@ -144,6 +144,8 @@ def _paint_and_measure() -> dict[Pretext, float]:
 class PretrainSettings(EpochSettings):
     """The large vision model, without labels."""
 
+    later: ClassVar = EpochSettings.later | {"simulated_pictures"}
+
     preset: Annotated[str, AfterValidator(known_preset)] = Field(
         "nano",
         description="`nano`, `small`, `base` (about 1 M, 10 M, 100 M parameters), or `timm:NAME`, a timm encoder.",
@@ -159,7 +161,7 @@ class PretrainSettings(EpochSettings):
         "telling what volunteers would say of simulated galaxies.",
     )
     simulated_pictures: int = Field(
-        10_000, ge=64, le=10_000_000, description="Simulated galaxies that are drawn for the pretext `answers`."
+        10_000, ge=64, le=1_000_000, description="Simulated galaxies that are drawn for the pretext `answers`."
     )
     normalise_target: bool = Field(
         False, description="Masked patches are learnt with mean 0 and variance 1, faint structure like bright cores."

@@ -23,6 +23,9 @@ from infra.stage_folder import write_atomic
 
 HOST = "127.0.0.1"
 WORK_POOL = "local"
+UNENDED_FILE = "services-unended"
+"""In the home folder from the start of the services until somebody stops them: found there, they were killed or failed."""
+
 START_SECONDS = 180
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
 """Ctrl-C, `kill`, and a terminal that is closed."""
@@ -67,6 +70,7 @@ class LocalStack:
         self.prefect_file = prefect_file
         self.say = say
         self.services: list[Service] = []
+        self.killed = False
 
     def run(self) -> None:
         """Start everything, serve until Ctrl-C, SIGTERM or the end of a service, then stop everything.
@@ -77,14 +81,18 @@ class LocalStack:
             If the stack runs already, a port is in use, or a service ends by itself.
         """
         self._refuse_double_start()
+        mark = self.settings.home / UNENDED_FILE
+        self.killed = mark.exists()
+        mark.touch()
         for number in ENDING:  # a shell may have started us with Ctrl-C ignored
             signal.signal(number, _interrupt)
         try:
             self._start()
             self._watch()
         except KeyboardInterrupt:
-            (self.settings.home / SERVICES_FILE).unlink(missing_ok=True)
             self.say("stopping ...")
+            if not self.killed:  # else the runs of those that were killed are yet to be put right
+                mark.unlink(missing_ok=True)
         finally:
             self._stop()
 
@@ -129,9 +137,10 @@ class LocalStack:
     def _let_interrupted_runs_go_on(self) -> None:
         from infra.interrupted_runs import put_right_at  # brings Prefect, which must find its environment
 
-        killed = (self.settings.home / SERVICES_FILE).exists()  # services that are stopped take it along
-        for name, state in put_right_at(self.addresses["prefect"] + "/api", WORK_POOL, self.settings.home, killed):
-            self.say(f"flow run {name}: {state.message}")
+        api = self.addresses["prefect"] + "/api"
+        for name, state in put_right_at(api, WORK_POOL, self.settings.home, self.killed):
+            self.say(f"flow run {name} is {state.name}: {state.message}")
+        self.killed = False
 
     def _mlflow_command(self) -> list[str]:
         store = ["--backend-store-uri", self.settings.mlflow_uri]

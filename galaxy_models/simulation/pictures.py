@@ -1,8 +1,8 @@
 """Simulated galaxies as an archive's colour pictures show them, with what volunteers would say of them.
 
 Archives scale their pictures to the galaxy and stretch them as they like. How large a galaxy is in its frame, its
-seeing, brightness and noise are therefore drawn anew for each; the ranges are our choice, wide enough for pictures of
-SDSS and of the Legacy Surveys.
+seeing, brightness and noise are therefore drawn anew for each, and volunteers say what they would of what is left to be
+seen. The ranges are our choice, made by eye beside some pictures of Galaxy Zoo 2: wide, and not fitted to anything.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from ..photometry import viewer_rgb
-from .scene import SimulatedObject, draw_object, draw_stamp, stream
+from .scene import DISTURBED_RADIUS, SimulatedObject, draw_object, draw_stamp, stream
 from .volunteers import QUESTIONS, probabilities
 
 LOOK_STREAM = 3
@@ -44,9 +44,6 @@ DARK = 4
 GAIN = 1.15
 """Published pictures are shown so much brighter than the viewer's."""
 
-DISTURBED_RADIUS = 4.0
-"""Half-light radius of disturbed galaxies, arcsec, about."""
-
 MERGERS = 0.05
 """Share of galaxies that merge with another or are disturbed."""
 
@@ -66,12 +63,14 @@ def draw_picture(seed: int, index: int, size: int) -> Picture:
     flux = draw_stamp(seen, size, noise=False).flux.astype(np.float64)
     middle = slice(size * 2 // 5, size - size * 2 // 5)
     bright = float(np.percentile(flux[1, middle, middle], 99))
-    flux *= _between(generator, BRIGHTNESS) / max(bright, 1e-6)
+    gain = _between(generator, BRIGHTNESS) / max(bright, 1e-6)
     noise = _between(generator, NOISE) * np.array([1.0, 1.0, 1.5])
-    flux += noise[:, None, None] * generator.normal(size=flux.shape)
+    flux = flux * gain + noise[:, None, None] * generator.normal(size=flux.shape)
     rgb = viewer_rgb(torch.from_numpy(flux.astype(np.float32))[None], PICTURE_BANDS)[0].numpy() * 255
     rgb = (rgb - np.median(rgb, axis=(1, 2), keepdims=True) + DARK) * GAIN
-    said = probabilities(seen)
+    # what can be seen depends on the noise in units of the galaxy's own flux
+    shown = replace(seen, conditions=replace(seen.conditions, noise=tuple(float(sigma) for sigma in noise / gain)))
+    said = probabilities(shown)
     answers = np.concatenate([np.array(said[question]) / sum(said[question]) for question in QUESTIONS])
     return Picture(np.clip(np.round(rgb), 0, 255).astype(np.uint8), answers.astype(np.float32))
 

@@ -17,6 +17,9 @@ from .lensing import lensed_arc
 from .observing import Conditions, add_noise, draw_conditions, transfer
 from .population import KIND_SHARES, draw_galaxy
 
+DISTURBED_RADIUS = 4.0
+"""Half-light radius of disturbed galaxies, arcsec, about."""
+
 TRUTH_STREAM, PIXEL_STREAM, VOTE_STREAM = 0, 1, 2
 
 
@@ -37,7 +40,7 @@ class SimulatedObject:
         """In r, within the half-light ellipse widened by the PSF, about."""
         i = self.conditions.bands.index("r") if "r" in self.conditions.bands else 0
         band = self.conditions.bands[i]
-        radius = self.galaxy.half_light_radius if self.galaxy.disturbance == "" else 4.0
+        radius = self.galaxy.half_light_radius if self.galaxy.disturbance == "" else DISTURBED_RADIUS
         axis_ratio = self.galaxy.axis_ratio if self.galaxy.disturbance == "" else 0.7
         area = np.pi * (radius**2 * axis_ratio + (self.conditions.psf_fwhm[i] / 2) ** 2)
         pixels = area / self.conditions.pixel_scale**2
@@ -108,7 +111,7 @@ def draw_stamp(simulated: SimulatedObject, size: int, *, noise: bool = True, fie
     )
     modes = galaxy_modes(grid, galaxy, conditions.bands, structure)
     if field:
-        clear = 4.0 if galaxy.disturbance else 1.2 + galaxy.half_light_radius
+        clear = DISTURBED_RADIUS if galaxy.disturbance else 1.2 + galaxy.half_light_radius
         around = draw_field(grid, conditions.bands, others, clear_radius=clear)
         modes = [own + other for own, other in zip(modes, around, strict=True)]
     flux = np.stack(

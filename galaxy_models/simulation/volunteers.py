@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from .galaxy import FEATURED_DISK
-from .scene import VOTE_STREAM, SimulatedObject, stream
+from .scene import DISTURBED_RADIUS, VOTE_STREAM, SimulatedObject, stream
 
 QUESTIONS: dict[str, tuple[str, ...]] = {
     "smooth_or_featured": ("smooth", "featured_or_disk", "artifact"),
@@ -30,7 +30,7 @@ AGREEMENT = 30.0
 def visibility(simulated: SimulatedObject) -> float:
     """How well structure can be seen, 0 to 1, from signal-to-noise and from half-light radius over seeing."""
     galaxy, conditions = simulated.galaxy, simulated.conditions
-    radius = 4.0 if galaxy.disturbance else galaxy.half_light_radius
+    radius = DISTURBED_RADIUS if galaxy.disturbance else galaxy.half_light_radius
     sharp = _logistic((radius / float(np.mean(conditions.psf_fwhm)) - 1.5) / 0.35)
     deep = _logistic((float(np.log10(simulated.signal_to_noise)) - 2.0) / 0.15)
     return float(sharp * deep)

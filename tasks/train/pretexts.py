@@ -105,6 +105,11 @@ def pretext_objective(
         if tells_answers(settings):
             if pictures is None:
                 raise ValueError("the pretext `answers` needs simulated pictures, and got none")
+            # pictures are binned already, what is drawn in pixels is less of them
+            in_pictures = view_augmentation_of("rgb", settings)
+            in_pictures = replace(
+                in_pictures, shift=in_pictures.shift / inputs.binning, blur=in_pictures.blur / inputs.binning
+            )
             pretexts["answers"] = SimulatedAnswers(
                 network,
                 pictures,

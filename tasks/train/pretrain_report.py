@@ -13,7 +13,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from galaxy_models.answers import said_by_answers
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
@@ -22,6 +21,7 @@ from galaxy_models.metrics import balanced_accuracy, knn_precision, linear_probe
 from galaxy_models.pooling import mean_and_spread
 from galaxy_models.pretraining import as_picture, standardised
 from galaxy_models.training import History, step_seed
+from galaxy_models.volunteer_answers import said_by_answers
 from infra.errors import GalaxyError
 from infra.profile import PretrainSettings
 from tasks.figures import save_curves, save_grid, save_scatter
@@ -51,7 +51,7 @@ LOSSES = {
 """What the loss is, by pretext; of several it is the weighted sum."""
 
 TOLD_CLASSES = ("round_smooth", "in_between_smooth", "cigar_smooth", "edge_on_disk", "spiral", "strong_bar", "merger")
-"""Rows of the sheet of those of whom the network is surest, without having seen a label of any."""
+"""Classes of the rows of the sheet of what is told."""
 
 Vectors = NDArray[np.float32]
 
@@ -163,14 +163,13 @@ class PretrainReport:
         for source in [source.name for source in self.survey.sources]:
             rows = evenly(self.prepared.rows("validation", source), MOST_STAMPS)
             if len(rows):
-                self._told_sheet(source, rows, self._told_chances(network, rows, TOLD_CLASSES))
+                self._told_sheet(source, rows, np.exp(self._told(network, rows, TOLD_CLASSES)))
         for label in self.survey.tables("classification"):
             codes, names = class_codes(self.prepared.table, label), class_names(label)
             rows = self._labelled(codes, "test", label.source)
             if said_by_answers(names) is not None and len(rows):
-                chances = self._told_chances(network, rows, names)
-                shares = chances / chances.sum(axis=1, keepdims=True)
-                self.metrics[f"{label.name}.told_auc"] = macro_auc(codes[rows], shares)
+                logs = torch.from_numpy(self._told(network, rows, names))
+                self.metrics[f"{label.name}.told_auc"] = macro_auc(codes[rows], logs.softmax(dim=1))
 
     def loss_curve(self, history: History) -> None:
         """The loss over the steps."""
@@ -237,12 +236,12 @@ class PretrainReport:
             )
             self._evaluation = (frame, True)
 
-    def _told_chances(self, network: GalaxyLVM, rows: Rows, classes: Sequence[str]) -> Vectors:
-        """(n, classes): the chance that a volunteer says each."""
+    def _told(self, network: GalaxyLVM, rows: Rows, classes: Sequence[str]) -> Vectors:
+        """(n, classes): log-chance that a volunteer says each."""
         table = said_by_answers(classes)
         assert table is not None
         table = table.to(self.device)
-        return self._vectors(rows, lambda rgb: (network.tell(mean_and_spread(network.encode(rgb))) @ table).exp())
+        return self._vectors(rows, lambda rgb: network.tell(mean_and_spread(network.encode(rgb))) @ table)
 
     def _told_sheet(self, source: str, rows: Rows, chances: Vectors) -> None:
         surest = [np.argsort(-column, kind="stable")[:SHOWN_STAMPS] for column in chances.T]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
@@ -14,9 +14,11 @@ import torch
 
 from galaxy_models.simulated_answers import SimulatedPictures
 from galaxy_models.simulation.pictures import Picture, draw_picture
+from galaxy_models.volunteer_answers import PLACES
+from infra.stage_folder import writing_atomic
 
 SEED = 20_111
-"""Of the set; no survey definition has it, so that no galaxy of theirs is among them."""
+"""Of the set; no survey definition that is shipped has it, so that no galaxy of theirs is among them."""
 
 PART = 512
 CHUNK = 16
@@ -48,12 +50,14 @@ def simulated_pictures(
         for part, path in missing:
             progress(part.start, count, "drawing simulated galaxies")
             _keep(path, list(drawn_by(draw, part)))
-    images, answers = [], []
-    for path in paths:
+    found = SimulatedPictures(
+        torch.empty(count, 3, size, size, dtype=torch.uint8), torch.empty(count, len(PLACES), dtype=torch.float32)
+    )
+    for part, path in zip(parts, paths, strict=True):
         with np.load(path) as file:
-            images.append(file["images"])
-            answers.append(file["answers"])
-    return SimulatedPictures(torch.from_numpy(np.concatenate(images)), torch.from_numpy(np.concatenate(answers)))
+            found.images[part.start : part.stop] = torch.from_numpy(file["images"])
+            found.answers[part.start : part.stop] = torch.from_numpy(file["answers"])
+    return found
 
 
 @contextmanager
@@ -62,7 +66,9 @@ def _drawers(processes: int) -> Iterator[Callable[..., Iterable[Picture]]]:
     if processes == 1:
         yield map
         return
-    with ProcessPoolExecutor(processes, mp_context=get_context("forkserver"), initializer=_one_thread) as pool:
+    processes = min(processes, PART // CHUNK)
+    context = get_context("forkserver")
+    with ProcessPoolExecutor(processes, mp_context=context, initializer=torch.set_num_threads, initargs=(1,)) as pool:
         yield partial(pool.map, chunksize=CHUNK)
 
 
@@ -71,15 +77,9 @@ def _drawn(index: int, size: int) -> Picture:
 
 
 def _keep(path: Path, pictures: list[Picture]) -> None:
-    unfinished = path.with_suffix(".part.npz")
-    np.savez(
-        unfinished,
-        images=np.stack([picture.rgb for picture in pictures]),
-        answers=np.stack([picture.answers for picture in pictures]),
-    )
-    unfinished.replace(path)
-
-
-def _one_thread() -> None:
-    with suppress(RuntimeError):  # once a process has begun to use threads their number stands
-        torch.set_num_threads(1)
+    with writing_atomic(path) as file:
+        np.savez(
+            file,
+            images=np.stack([picture.rgb for picture in pictures]),
+            answers=np.stack([picture.answers for picture in pictures]),
+        )

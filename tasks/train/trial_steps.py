@@ -11,7 +11,6 @@ from torch import Tensor
 
 from galaxy_models.align import GalaxAlign
 from galaxy_models.align_objective import AlignObjective, PairWeights
-from galaxy_models.answers import PLACES
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.detection import LensFinder
 from galaxy_models.image_towers import LvmTower
@@ -22,6 +21,7 @@ from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
 from galaxy_models.simulated_answers import SimulatedPictures
 from galaxy_models.symbols import known_symbols
 from galaxy_models.training import Objective
+from galaxy_models.volunteer_answers import PLACES
 from infra.profile import Profile, TrainingSettings
 from tasks.train.common import ANY_PIXEL_SCALE
 from tasks.train.find_lenses import WIDTH

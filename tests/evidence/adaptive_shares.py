@@ -277,7 +277,7 @@ def _table(bench: Workbench, size: Size, scores: Mapping[str, Sequence[Mapping[s
         rows,
         f"Survey `{SURVEY}`, its own split; {len(size.seeds)} seeds, {size.seeds[0]} to {size.seeds[-1]}; {size.steps} "
         f"steps of 32 stamps at {size.inputs.network_size} px, all from one pre-trained `nano` encoder; weights are "
-        f"averaged (decay {size.ema_decay}). Scores: 0 is "
+        f"averaged (decay {size.ema_decay}, which profiles do not by default). Scores: 0 is "
         "the answer that needs no network, 1 a perfect one. Intervals: Student's t over seeds. The worst task was "
         f"{worst[0]} with adaptive and {worst[1]} with equal shares.",
     )

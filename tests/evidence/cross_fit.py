@@ -21,6 +21,7 @@ from tests.evidence.classifiers import FromScratch, Labelled, OurClassifier, Rec
 from tests.evidence.handmade import own_measures, statmorph_features
 from tests.evidence.pretrained import Pretraining, network_input, pretrained, untrained
 from tests.evidence.processes import in_processes
+from tests.evidence.simulated import simulator_digest
 from tests.evidence.stamps import FOLDS, Stamps, folds, real_stamps
 from tests.evidence.workbench import Workbench
 
@@ -143,7 +144,13 @@ class CrossFit:
         tasks = [(name, "five", count) for name, counts in size.labels.items() for count in counts]
         tasks += [(name, "four", MIDDLE) for name in size.of_four]
         tasks.sort(key=lambda task: (task[0] in FORESTS, -task[2]))
-        return [(*task, fold, draw) for task in tasks for fold in range(size.folds) for draw in range(size.draws)]
+        return [
+            (*task, fold, draw) for task in tasks for fold in range(size.folds) for draw in range(self.draws(task[2]))
+        ]
+
+    def draws(self, per_class: int) -> int:
+        """Draws of so many labels; of none there is one."""
+        return self.size.draws if per_class else 1
 
     def prepare(self) -> None:
         """What all processes read: pre-trained networks, statmorph's features, learning rates."""
@@ -216,7 +223,7 @@ class CrossFit:
         if name not in PRETRAINED:
             return {}
         each = " for each fold" if self.size.pretraining_per_fold else ""
-        return {"pretraining": f"{self._pretraining(name)}{each}"}
+        return {"pretraining": f"{self._pretraining(name)}{each}", "simulator": simulator_digest()}
 
     def _train(
         self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float

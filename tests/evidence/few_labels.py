@@ -107,7 +107,7 @@ def _answers(measurement: CrossFit, name: str, scheme: Scheme, per_class: int) -
     return [
         measurement.answers(name, scheme, per_class, fold, draw) | {"fold": fold}
         for fold in range(size.folds)
-        for draw in range(size.draws)
+        for draw in range(measurement.draws(per_class))
     ]
 
 
@@ -140,11 +140,12 @@ def _plot(scores: dict[str, dict[int, Score]]) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for name, curve in scores.items():
         counts = [count for count in sorted(curve) if count]
-        if 0 in curve:
-            axes.axhline(curve[0].value, ls="--", lw=1.2, color="C0", label=f"{name}, no label")
         values = np.array([curve[count].value for count in counts])
         spans = np.array([[curve[c].value - curve[c].low, curve[c].high - curve[c].value] for c in counts]).T
-        axes.errorbar(counts, values, spans, label=name, marker="o", capsize=3, lw=2.5 if name == OURS else 1.2)
+        line = axes.errorbar(counts, values, spans, label=name, marker="o", capsize=3, lw=2.5 if name == OURS else 1.2)
+        if 0 in curve:
+            colour = line.lines[0].get_color()
+            axes.axhline(curve[0].value, ls="--", lw=1.2, color=colour, label=f"{name}, no label")
     axes.set(xscale="log", xlabel="labels a class", ylabel="macro AUC", title="Galaxy Zoo 2, four classes")
     axes.set_xticks([5, 10, 20, 50, 100, 200], ["5", "10", "20", "50", "100", "200"])
     axes.minorticks_off()

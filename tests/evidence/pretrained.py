@@ -19,6 +19,7 @@ from infra.profile import PretrainSettings
 from infra.stage_folder import canonical_digest
 from tasks.train.pretexts import pretext_objective, tells_answers
 from tasks.train.simulated_pictures import simulated_pictures
+from tests.evidence.simulated import simulator_digest
 from tests.evidence.stamps import INPUTS, Stamps
 from tests.evidence.workbench import Workbench
 
@@ -68,7 +69,7 @@ def pretrained(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64], how: P
     bench.say(f"pre-training {how.preset} on {len(rows)} stamps, {how.steps} steps of {how.batch_size}")
     pictures = None
     if tells_answers(settings):
-        folder_of_pictures = bench.folder.parent / "simulated"
+        folder_of_pictures = bench.folder.parent / f"simulated-{simulator_digest()}"
         pictures = simulated_pictures(folder_of_pictures, how.pictures, INPUTS.network_size, threads, _quietly)
     sample = network_input(stamps, _sample(rows, how.seed))
     fit(

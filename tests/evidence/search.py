@@ -20,13 +20,23 @@ from tests.evidence.cross_fit import THREADS, CrossFit
 from tests.evidence.pretrained import Pretraining
 from tests.evidence.processes import in_processes
 from tests.evidence.search_efficiency import Training, resnet, split
-from tests.evidence.search_features import ALIGN, ALIGNED_SOURCE, BACKBONE, LVM, FeatureMaker, FeatureSize, Vectors
+from tests.evidence.search_features import (
+    ALIGN,
+    ALIGNED_SOURCE,
+    BACKBONE,
+    LVM,
+    RESNET,
+    FeatureMaker,
+    FeatureSize,
+    Vectors,
+)
 from tests.evidence.search_loop import search
 from tests.evidence.search_report import Results, write
 from tests.evidence.search_simulated import SOURCE as SIMULATED
 from tests.evidence.search_simulated import simulated_stamps, simulated_targets
 from tests.evidence.search_strategies import NOBODY, OURS, STRATEGIES
 from tests.evidence.search_targets import Target, real_targets
+from tests.evidence.simulated import simulator_digest
 from tests.evidence.stamps import Stamps, real_stamps
 from tests.evidence.workbench import Workbench
 
@@ -152,7 +162,8 @@ class SearchEvidence:
 
     def measured(self, task: Task) -> dict[str, Any]:
         """`curves` of the searches; or the network's `labels` and `auc`."""
-        target, how = self.targets[task.target], self.size.features.own
+        target, sizes = self.targets[task.target], self.size.features
+        how = sizes.resnet if task.features == RESNET else sizes.own
         key: dict[str, Any] = {"target": task.target, "members": target.members, "pool": len(target.rows)}
         if task.labels:
             return self.bench.cell(
@@ -162,7 +173,7 @@ class SearchEvidence:
         return self.bench.cell(
             lambda: {"curves": self._searched(task)},
             features=task.features, strategy=task.strategy, error=task.error, held_out=task.held_out,
-            seeds=task.seeds, pretraining=str(how), **key,
+            seeds=task.seeds, pretraining=f"{how} {simulator_digest()}", **key,
         )  # fmt: skip
 
     def _searched(self, task: Task) -> list[dict[str, list[float]]]:
@@ -208,5 +219,6 @@ def _results(evidence: SearchEvidence, found: Mapping[Task, dict[str, Any]]) -> 
         searches, networks, tuple(evidence.targets.values()), evidence.maker.names, ERROR,
         f"Our LVM: `{how.own.preset}`, pre-trained on {' and '.join(dict(how.own.pretexts))} for {how.own.steps} steps "
         f"of {how.own.batch_size} real stamps and as many of {how.own.pictures} simulated galaxies, none of the "
-        f"{evidence.size.simulated} that are searched. ResNet18: the same pre-training, {how.resnet.steps} steps.",
+        f"{evidence.size.simulated} that are searched, but of the same simulator, which taught what is called merging. "
+        f"ResNet18: the same questions, {how.resnet.steps} steps.",
     )  # fmt: skip

@@ -17,17 +17,18 @@ from torch import Tensor
 
 from galaxy_models.align import GalaxAlign
 from galaxy_models.align_objective import AlignObjective, PairWeights
-from galaxy_models.answers import UNLIKELY
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.morphometry import measure
 from galaxy_models.pooling import mean_and_spread
 from galaxy_models.training import fit, step_seed
+from galaxy_models.volunteer_answers import UNLIKELY
 from infra.profile import AlignSettings
 from infra.stage_folder import canonical_digest
 from tests.evidence.cross_fit import FIVE, five_codes
 from tests.evidence.pretrained import Pretraining, network_input, pretrained
+from tests.evidence.simulated import simulator_digest
 from tests.evidence.stamps import INPUTS, Stamps
 from tests.evidence.workbench import Workbench
 
@@ -101,7 +102,7 @@ class FeatureMaker:
         return np.asarray(np.load(path, mmap_mode="r"))
 
     def _path(self, name: str, stamps: Stamps, of: str) -> Path:
-        networks = canonical_digest([asdict(how) for how in (self.size.own, self.size.resnet)])[:8]
+        networks = canonical_digest([asdict(self.size.own), asdict(self.size.resnet), simulator_digest()])[:8]
         size = f"{networks}-{self.bench.code}"
         return self.bench.folder / f"features-{_slug(name)}-{of}-{len(stamps.images)}-{size}.npy"
 

@@ -69,7 +69,7 @@ def drawn(folder: Path, draw: Callable[[int, int], Arrays], first: int, count: i
     dict
         The arrays that `draw` gives for one object, each with a first axis of `count`.
     """
-    path = folder / f"{draw.__name__}-{first}-{count}-{size}px-{_simulator()}.npz"
+    path = folder / f"{draw.__name__}-{first}-{count}-{size}px-{simulator_digest()}.npz"
     if not path.exists():
         idle = (os.cpu_count() or 1) - round(os.getloadavg()[0])
         if idle > 1 and count > 8 * CHUNK:
@@ -84,7 +84,7 @@ def drawn(folder: Path, draw: Callable[[int, int], Arrays], first: int, count: i
         return {name: file[name] for name in file.files}
 
 
-def _simulator() -> str:
+def simulator_digest() -> str:
     """Digest of the simulator's sources: galaxies of another one are others."""
     digest = hashlib.sha256()
     for path in sorted(Path(galaxy_models.simulation.__file__).parent.glob("*.py")):

@@ -12,6 +12,7 @@ from prefect import flow, task
 from prefect.client.orchestration import PrefectClient
 from prefect.client.schemas.actions import WorkPoolCreate
 from prefect.client.schemas.objects import State
+from prefect.exceptions import ObjectNotFound
 from prefect.server.api.server import create_app
 from prefect.server.concurrency.lease_storage.memory import ConcurrencyLeaseStorage
 from prefect.server.database.dependencies import provide_database_interface, temporary_database_interface
@@ -135,6 +136,26 @@ async def test_a_run_that_kills_the_services_does_so_twice_at_most(pool: Pool) -
     assert await pool.now(run) == ("Crashed", TWICE)
     await pool.go(run, Scheduled(), *BEGUN)  # somebody retries it, and it is put back once more
     assert await pool.restart() == ["Interrupted"]
+
+
+async def test_a_run_that_cannot_be_put_right_is_told_and_the_others_go_on(
+    pool: Pool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    odd = await pool.run(*BEGUN)
+    flow_id = await pool.client.create_flow(nothing)
+    deployment = await pool.client.create_deployment(flow_id, f"{pool.name}-second", work_pool_name=pool.name)
+    await Pool(pool.client, pool.name, deployment).run(*BEGUN)
+    plain = PrefectClient.set_flow_run_state
+
+    async def refuse(client: PrefectClient, run: UUID, state: State, **how: bool) -> object:
+        if run == odd:
+            raise ObjectNotFound(ValueError("it is gone"))
+        return await plain(client, run, state, **how)
+
+    monkeypatch.setattr(PrefectClient, "set_flow_run_state", refuse)
+    moved = {state.name: state.message or "" for _, state in await put_right(pool.client, pool.name, killed=True)}
+    assert "could not be put right" in moved["Running"]
+    assert INTERRUPTED in moved
 
 
 async def test_services_that_are_stopped_every_evening_are_no_fault_of_the_run(pool: Pool) -> None:

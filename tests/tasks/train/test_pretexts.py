@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 import torch
 
-from galaxy_models.answers import PLACES
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import build_lvm
 from galaxy_models.simulated_answers import SimulatedPictures
+from galaxy_models.volunteer_answers import PLACES
 from infra.profile import Pretext, PretrainSettings
 from tasks.train.pretexts import pretext_objective, tells_answers
 

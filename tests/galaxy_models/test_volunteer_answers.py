@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 import torch
 
-from galaxy_models.answers import ANSWERS_OF, ASKED_AFTER, PLACES, AnswersHead, answers_loss, said_by_answers
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import architecture, build_lvm, from_architecture
@@ -13,6 +12,15 @@ from galaxy_models.multitask import HeadScheme, MultiTaskNetwork, build, describ
 from galaxy_models.pooling import mean_and_spread
 from galaxy_models.simulation.volunteers import QUESTIONS
 from galaxy_models.symbols import known_symbols
+from galaxy_models.volunteer_answers import (
+    LAST_ANSWER,
+    PLACES,
+    AnswersHead,
+    answers_loss,
+    mean_answers,
+    said_by_answers,
+    way_to,
+)
 
 FIVE = ("round_smooth", "in_between_smooth", "cigar_smooth", "edge_on_disk", "spiral")
 
@@ -31,12 +39,16 @@ def said(**answers: str) -> torch.Tensor:
 
 
 def test_every_class_and_every_answer_is_one_that_there_is() -> None:
-    assert set(ANSWERS_OF) <= set(known_symbols())
-    assert set(ASKED_AFTER) == set(QUESTIONS)
-    assert {answer for answers in ANSWERS_OF.values() for answer in answers} <= set(PLACES)
-    for answers in ANSWERS_OF.values():  # a class is said by a walk along the tree
-        for question, _ in answers:
-            assert set(ASKED_AFTER[question]) <= set(answers)
+    assert set(LAST_ANSWER) <= set(known_symbols())
+    assert set(LAST_ANSWER.values()) <= set(PLACES)
+    assert way_to(("spiral_winding", "loose")) == (
+        ("smooth_or_featured", "featured_or_disk"),
+        ("disk_edge_on", "no"),
+        ("has_spiral_arms", "yes"),
+        ("spiral_winding", "loose"),
+    )
+    for answer in PLACES:
+        assert set(way_to(answer)) <= set(PLACES)
 
 
 def test_chances_of_classes_are_products_along_the_tree() -> None:
@@ -59,6 +71,9 @@ def test_the_loss_is_zero_for_what_was_said_and_does_not_ask_what_nobody_was_ask
     places = [place for (question, _), place in PLACES.items() if question == "has_spiral_arms"]
     arms[:, places] = torch.tensor([0.999, 0.001]).log()
     assert torch.equal(answers_loss(arms, smooth), answers_loss(told, smooth)), "nobody was asked for arms"
+    both = torch.cat([smooth, said(smooth_or_featured="featured_or_disk", how_rounded="cigar_shaped")])
+    rounded = [place for (question, _), place in PLACES.items() if question == "how_rounded"]
+    assert mean_answers(both)[rounded].tolist() == [1, 0, 0], "of those who were asked"
     wrong = said(smooth_or_featured="featured_or_disk", how_rounded="round", merging="none").clamp_min(1e-6).log()
     assert float(answers_loss(wrong, smooth)) > 1
 
