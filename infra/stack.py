@@ -24,7 +24,7 @@ from infra.stage_folder import write_atomic
 HOST = "127.0.0.1"
 WORK_POOL = "local"
 UNENDED_FILE = "services-unended"
-"""In the home folder from the start of the services until somebody stops them: found there, they were killed or failed."""
+"""In the home folder from the start of the services until somebody stops them: found there, they were killed."""
 
 START_SECONDS = 180
 ENDING = (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)
