@@ -195,6 +195,7 @@ class LocalStack:
     def _stop(self) -> None:
         for number in ENDING:  # a second Ctrl-C must not leave half of them running
             signal.signal(number, signal.SIG_IGN)
+        (self.settings.home / SERVICES_FILE).unlink(missing_ok=True)
         for service in reversed(self.services):
             if service.process.poll() is None:
                 service.process.send_signal(signal.SIGTERM)

@@ -139,4 +139,4 @@ def test_services_stop_together(services: Services) -> None:
             while probe.connect_ex(("127.0.0.1", port)) == 0:
                 assert time.monotonic() < deadline, f"something still listens on {port}"
                 time.sleep(0.5)
-    assert not (services.home.path / "services.json").exists()
+    assert not list(services.home.path.glob("services*")), "neither their addresses, nor that they did not end"
