@@ -104,7 +104,7 @@ def mean_answers(said: Tensor) -> Tensor:
 
 def chances_asked(said: Tensor) -> Tensor:
     """(N, answers): the chance that a volunteer comes to each answer's question, of what they say on the way."""
-    fractions = {question: {} for question in QUESTIONS}  # type: dict[str, dict[str, Tensor]]
+    fractions: dict[str, dict[str, Tensor]] = {question: {} for question in QUESTIONS}
     for (question, answer), place in PLACES.items():
         fractions[question][answer] = said[:, place]
     reached = reach(fractions)

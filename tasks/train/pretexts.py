@@ -114,7 +114,7 @@ def pretext_objective(
                 network,
                 pictures,
                 picture_inputs(inputs, pictures.images.shape[-1]),
-                view_augmentation_of("rgb", settings),
+                in_pictures,
             )
     return next(iter(pretexts.values())) if len(pretexts) == 1 else Together(pretexts, weights)
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from galaxy_models.lvm import GalaxyLVM, build_lvm
 from galaxy_models.training import fit
 from infra.profile import PretrainSettings
+from infra.progress import silent
 from infra.stage_folder import canonical_digest
 from tasks.train.pretexts import pretext_objective, tells_answers
 from tasks.train.simulated_pictures import simulated_pictures
@@ -70,7 +71,7 @@ def pretrained(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64], how: P
     pictures = None
     if tells_answers(settings):
         folder_of_pictures = bench.folder.parent / f"simulated-{simulator_digest()}"
-        pictures = simulated_pictures(folder_of_pictures, how.pictures, INPUTS.network_size, threads, _quietly)
+        pictures = simulated_pictures(folder_of_pictures, how.pictures, INPUTS.network_size, threads, silent)
     sample = network_input(stamps, _sample(rows, how.seed))
     fit(
         pretext_objective(network, INPUTS, "rgb", settings, None, sample, pictures),
@@ -90,10 +91,6 @@ def pretrained(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64], how: P
 def network_input(stamps: Stamps, rows: NDArray[np.int64]) -> Tensor:
     """(n, 3, 64, 64) float32 in 0..1: the middle of the stamps."""
     return INPUTS.to_network(torch.from_numpy(stamps.images[rows]), "rgb")
-
-
-def _quietly(done: int, of: int, what: str) -> None:
-    """Nobody watches."""
 
 
 def _sample(rows: NDArray[np.int64], seed: int) -> NDArray[np.int64]:

@@ -16,14 +16,13 @@ import torch
 from infra.profile import AlignSettings
 from tests.evidence import cross_fit
 from tests.evidence.classifiers import Recipe
-from tests.evidence.cross_fit import THREADS, CrossFit
+from tests.evidence.cross_fit import BACKBONE, THREADS, CrossFit
 from tests.evidence.pretrained import Pretraining
 from tests.evidence.processes import in_processes
 from tests.evidence.search_efficiency import Training, resnet, split
 from tests.evidence.search_features import (
     ALIGN,
     ALIGNED_SOURCE,
-    BACKBONE,
     LVM,
     RESNET,
     FeatureMaker,

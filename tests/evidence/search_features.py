@@ -39,9 +39,6 @@ LVM, TOLD, MEASURED, ALIGN, RESNET, PIXELS = (
     "our LVM", "our LVM and the answers it tells", "our LVM and classical measures", "GalaxAlign", "ResNet18",
     "pixels, principal components",
 )  # fmt: skip
-BACKBONE = "timm:resnet18"
-"""As an encoder of the same network; there are no weights of other pictures here, so it is pre-trained like ours."""
-
 COMPONENTS = 64
 ALIGNED_SOURCE = "gz2"
 """Whose classes GalaxAlign is taught: of these galaxies it knows more than a search may."""
