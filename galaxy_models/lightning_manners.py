@@ -52,8 +52,6 @@ def quiet() -> Iterator[None]:
         with warnings.catch_warnings():
             # hints about loader workers, unused loggers and GPUs do not concern the loop above
             warnings.filterwarnings("ignore", module=r"lightning\.")
-            # the cached function is a pure one, so that a compiler may look through its cache
-            warnings.filterwarnings("ignore", message="Dynamo detected a call to a `functools.lru_cache`")
             yield
     finally:
         for logger, level in zip(loggers, levels, strict=True):

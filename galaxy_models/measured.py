@@ -79,12 +79,12 @@ class Measurement(Pretext):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss, and `measures_explained`: the share of the measures' variance in the batch that the answers have."""
         wanted = self.head.targets(self.inputs.to_network(batch["images"], self.units))
         told = self.head(self.network.encode(self.look(batch, generator)))
         loss = functional.smooth_l1_loss(told, wanted)
-        return loss, {"measures_explained": float(explained(told.detach(), wanted))}
+        return loss, {"measures_explained": explained(told.detach(), wanted)}
 
 
 def explained(told: Tensor, wanted: Tensor) -> Tensor:

@@ -78,11 +78,12 @@ class Together(Objective):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """The weighted sum; the metrics of all, and `<name>_loss` of each."""
-        total, told = torch.zeros((), device=generator.device), {}
+        total = torch.zeros((), device=generator.device)
+        told: dict[str, Tensor | float] = {}
         for name, pretext in self.pretexts:
             loss, metrics = pretext.training_step_at(step, batch, generator)
             total = total + self.weights[name] * loss
-            told.update({**metrics, f"{name}_loss": float(loss.detach())})
+            told.update({**metrics, f"{name}_loss": loss.detach()})
         return total, told

@@ -50,7 +50,7 @@ class MaskedReconstruction(Pretext):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss in units of the channels' spread, or of the patches'; and `masked_l1` of the picture in RGB units."""
         rgb = self.look(batch, generator)
         count, _, height, width = rgb.shape
@@ -62,7 +62,7 @@ class MaskedReconstruction(Pretext):
         else:
             loss = masked_l1(standardised(self.network, painted), rgb, hidden, self.normalised_patch)
         picture = as_picture(self.network, painted.detach(), rgb, hidden, self.normalised_patch)
-        return loss, {"masked_l1": float(masked_l1(picture, rgb, hidden))}
+        return loss, {"masked_l1": masked_l1(picture, rgb, hidden)}
 
 
 def as_picture(

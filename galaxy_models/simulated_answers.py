@@ -56,7 +56,7 @@ class SimulatedAnswers(Pretext):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss, and `answers_explained`: how much of the loss of who tells the batch's mean answers it has not."""
         count = len(batch["images"])
         chosen = torch.randint(len(self.pictures.images), (count,), generator=generator, device=generator.device)
@@ -67,7 +67,7 @@ class SimulatedAnswers(Pretext):
             told = self.network.tell(mean_and_spread(self.network.encode(look)))
         loss = answers_loss(told, said)
         of_the_mean = answers_loss(mean_answers(said).clamp_min(1e-6).log().expand_as(said), said)
-        return loss, {"answers_explained": float(1 - loss.detach() / of_the_mean.clamp_min(1e-6))}
+        return loss, {"answers_explained": 1 - loss.detach() / of_the_mean.clamp_min(1e-6)}
 
 
 @contextmanager

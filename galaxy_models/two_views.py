@@ -78,7 +78,7 @@ class TwoViews(Pretext):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss, and two numbers that tell whether it is one for the right reason.
 
         `view_match` is the share of views whose nearest is one of the same galaxy; `view_spread` falls to zero where
@@ -90,7 +90,7 @@ class TwoViews(Pretext):
         galaxies = torch.cat([rows, rows]).to(vectors.device)
         loss = view_loss(vectors, galaxies, self.temperature)
         told = vectors.detach()
-        return loss, {"view_match": float(view_match(told, galaxies)), "view_spread": float(spread_of(told))}
+        return loss, {"view_match": view_match(told, galaxies), "view_spread": spread_of(told)}
 
 
 def view_loss(vectors: Tensor, galaxies: Tensor, temperature: float) -> Tensor:

@@ -13,7 +13,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .simulation.volunteers import QUESTIONS
+from .simulation.questions import QUESTIONS
 from .symbols import UnknownClassError, canonical_classes
 from .votes import TREE, reach
 

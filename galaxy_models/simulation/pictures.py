@@ -14,8 +14,9 @@ import torch
 from numpy.typing import NDArray
 
 from ..photometry import viewer_rgb
+from .questions import QUESTIONS
 from .scene import DISTURBED_RADIUS, SimulatedObject, draw_object, draw_stamp, stream
-from .volunteers import QUESTIONS, probabilities
+from .volunteers import probabilities
 
 LOOK_STREAM = 3
 PICTURE_BANDS = ("g", "r", "z")
@@ -50,7 +51,7 @@ MERGERS = 0.05
 
 @dataclass(frozen=True, eq=False)
 class Picture:
-    """(3, size, size) uint8 RGB, and the (answers,) float32 chances of `volunteers.QUESTIONS`, all in a row."""
+    """(3, size, size) uint8 RGB, and the (answers,) float32 chances of `questions.QUESTIONS`, all in a row."""
 
     rgb: NDArray[np.uint8]
     answers: NDArray[np.float32]

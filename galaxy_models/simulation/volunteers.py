@@ -1,7 +1,7 @@
 """Votes that some forty volunteers would cast, drawn from the truth and from how well it can be seen.
 
-Questions and answers are those of Galaxy Zoo DECaLS (Walmsley et al. 2022). How often volunteers are right is our
-choice: features fade with signal-to-noise and with size over seeing, and volunteers agree less than a binomial says.
+How often volunteers are right is our choice: features fade with signal-to-noise and with size over seeing, and
+volunteers agree less than a binomial says.
 """
 
 from __future__ import annotations
@@ -9,18 +9,8 @@ from __future__ import annotations
 import numpy as np
 
 from .galaxy import FEATURED_DISK
+from .questions import QUESTIONS
 from .scene import DISTURBED_RADIUS, VOTE_STREAM, SimulatedObject, stream
-
-QUESTIONS: dict[str, tuple[str, ...]] = {
-    "smooth_or_featured": ("smooth", "featured_or_disk", "artifact"),
-    "disk_edge_on": ("yes", "no"),
-    "has_spiral_arms": ("yes", "no"),
-    "bar": ("strong", "weak", "no"),
-    "how_rounded": ("round", "in_between", "cigar_shaped"),
-    "spiral_winding": ("tight", "medium", "loose"),
-    "spiral_arm_count": ("1", "2", "3", "4", "more_than_4", "cant_tell"),
-    "merging": ("none", "minor_disturbance", "major_disturbance", "merger"),
-}
 
 VOLUNTEERS = 40
 AGREEMENT = 30.0

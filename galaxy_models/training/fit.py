@@ -11,9 +11,9 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
+from ..compilation import compile_parts, compiling_pays
 from ..lightning_manners import quiet
 from ..precision import computes_in_bfloat16
-from .compilation import compile_parts, compiling_pays
 from .errors import BatchTooLargeError, Interrupted
 from .loop import ObjectIds, Steps, TrainingLoop
 from .memory import advice, is_out_of_memory, largest_fitting, stamps_of
@@ -127,7 +127,7 @@ def fit(
             device = "cuda" if torch.cuda.is_available() else "cpu"
         half = bf16 and computes_in_bfloat16(device)
         if compiled and compiling_pays(device):
-            compile_parts(objective)
+            compile_parts(objective.compiled_parts())
         with quiet(), torch.random.fork_rng(), loop.stop.listening():
             trainer = Trainer(
                 accelerator="gpu" if device.startswith("cuda") else device,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import nullcontext
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +22,7 @@ from .objective import Batch, Objective
 from .optimiser import make_optimiser
 from .plan import OLDER_RUNS, Plan
 from .processes import Processes
+from .reading import Reading
 from .records import Progress, Records
 
 ObjectIds = Callable[[Sequence[int]], Sequence[str]]
@@ -51,6 +53,15 @@ class Steps:
                 raise RuntimeError(f"the batches ended before step {step} of {self.plan.steps}") from None
 
 
+@dataclass(frozen=True)
+class Told:
+    """Loss and metrics of a batch, and whose they are."""
+
+    step: int
+    batch: Batch
+    reading: Reading
+
+
 class TrainingLoop(LightningModule):
     """Optimiser, schedule, average and checkpoints around an objective.
 
@@ -62,6 +73,8 @@ class TrainingLoop(LightningModule):
         Batches of the next step that this process has done.
     batch
         The one that is being worked on.
+    told
+        What the last batch told, as long as nobody has looked at it.
     """
 
     def __init__(
@@ -86,6 +99,7 @@ class TrainingLoop(LightningModule):
         self.step = 0
         self.place = 0
         self.batch: Batch | None = None
+        self.told: Told | None = None
         self.smooth_loss: float | None = None
         self.average: WeightAverage | None = None
         self.optimiser_state: dict[str, Any] | None = None
@@ -118,6 +132,17 @@ class TrainingLoop(LightningModule):
         self.optimiser_state = None
         return self.optimizer
 
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """By the norm, as Lightning does it, which refuses it to every fused optimiser, since some scale gradients."""
+        if gradient_clip_val:
+            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+            torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
+
     def on_train_start(self) -> None:
         """Begin the average where the weights are, and listen to SIGTERM in Lightning's place."""
         self._begin_average()
@@ -132,17 +157,14 @@ class TrainingLoop(LightningModule):
             group["lr"] = self.plan.learning_rate * group["scale"] * rate
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The objective's loss, if it is a number."""
+        """The objective's loss. Whether it is a number is looked at as soon as nobody has to wait: on a GPU with the
+        next batch, or before anything is written."""
         generator = torch.Generator(self.device).manual_seed(self._seed())
         loss, metrics = self.objective.training_step_at(self.step, batch, generator)
-        value = float(loss.detach())
-        if not math.isfinite(value):
-            raise DivergedError(
-                f"the loss is {value} at step {self.step}, {self._named(batch)}; look at these stamps, or lower the "
-                "learning rate. The last checkpoint is kept"
-            )
-        self.records.window.append({"loss": value, **{name: float(number) for name, number in metrics.items()}})
-        self.smooth_loss = value if self.smooth_loss is None else 0.95 * self.smooth_loss + 0.05 * value
+        self._take_in()
+        self.told = Told(self.step, batch, Reading({"loss": loss.detach(), **metrics}))
+        if self.told.reading.at_once:
+            self._take_in()
         return loss
 
     def on_train_batch_end(self, outputs: Any, batch: Batch, batch_index: int) -> None:
@@ -155,6 +177,7 @@ class TrainingLoop(LightningModule):
 
     def save(self) -> None:
         """Write the checkpoint, then hand on the points that it covers; all processes must call it."""
+        self._take_in()
         window = self.records.whole_window()
         if self.processes.leads:
             state = Checkpoint(
@@ -178,6 +201,7 @@ class TrainingLoop(LightningModule):
         last = self.step == self.plan.steps
         point: dict[str, float] = {}
         if self.step % self.plan.record_steps == 0 or last:
+            self._take_in()
             rate = rate_at(step, self.plan.steps, self.plan.warmup)
             point = {**self.records.close_window(), "learning_rate": self.plan.learning_rate * rate}
         with nullcontext() if self.average is None else self.average.in_place():
@@ -188,11 +212,33 @@ class TrainingLoop(LightningModule):
         if saved:
             self.save()
         if self.report is not None and self.processes.leads:
-            self.report(self.step, self.plan.steps, f"loss {self.smooth_loss:.4f}")
+            note = "" if self.smooth_loss is None else f"loss {self.smooth_loss:.4f}"
+            self.report(self.step, self.plan.steps, note)
         if not last and self.processes.agree(self.stop.asked, self.device):
             if not saved:
                 self.save()
             raise Interrupted(f"asked to stop; saved after step {self.step} of {self.plan.steps} in {self.checkpoint}")
+
+    def _take_in(self) -> None:
+        """Take in what the last batch told, if that has not been done.
+
+        Raises
+        ------
+        DivergedError
+            If its loss is not finite.
+        """
+        if self.told is None:
+            return
+        told, self.told = self.told, None
+        values = told.reading.read()
+        loss = values["loss"]
+        if not math.isfinite(loss):
+            raise DivergedError(
+                f"the loss is {loss} at step {told.step}, {self._named(told.batch)}; look at these stamps, or lower "
+                "the learning rate. The last checkpoint is kept"
+            )
+        self.records.window.append(values)
+        self.smooth_loss = loss if self.smooth_loss is None else 0.95 * self.smooth_loss + 0.05 * loss
 
     def _begin_average(self) -> None:
         if self.plan.ema_decay:

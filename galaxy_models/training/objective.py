@@ -8,7 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from ..swin import SwinStage
+from ..compilation import worth_compiling
 
 Batch = dict[str, Any]
 
@@ -23,8 +23,8 @@ class Objective(nn.Module):
 
     def training_step_at(
         self, step: int, batch: Batch, generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
-        """Loss of one batch, and metrics to record.
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
+        """Loss of one batch, and metrics to record: numbers, or better tensors of one, which a GPU need not wait for.
 
         Parameters
         ----------
@@ -45,8 +45,8 @@ class Objective(nn.Module):
         return [{"module": self, "learning_rate_scale": 1.0}]
 
     def compiled_parts(self) -> list[nn.Module]:
-        """Submodules that are worth compiling: called as modules, with few shapes. By default the Swin stages."""
-        return [part for part in self.modules() if isinstance(part, SwinStage)]
+        """Submodules that are worth compiling: called as modules, with few shapes; see `worth_compiling`."""
+        return worth_compiling(self)
 
     def extra_state(self) -> dict[str, Any]:
         """Plain values and tensors beyond the parameters and buffers that a checkpoint must keep."""

@@ -26,7 +26,10 @@ def make_optimiser(objective: Objective, plan: Plan, state: dict[str, Any] | Non
     CheckpointError
         If the checkpoint's groups learn at other rates than the objective's.
     """
-    optimiser = torch.optim.AdamW(_groups(objective, plan), lr=plan.learning_rate)
+    groups = _groups(objective, plan)
+    on_gpu = all(parameter.is_cuda for group in groups for parameter in group["params"])
+    # one kernel, twice as fast there; a CPU keeps to the one whose every bit is known from earlier runs
+    optimiser = torch.optim.AdamW(groups, lr=plan.learning_rate, fused=on_gpu or None)
     if state is not None:
         theirs, ours = (
             [group["scale"] for group in groups] for groups in (state["param_groups"], optimiser.param_groups)

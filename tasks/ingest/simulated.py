@@ -9,8 +9,9 @@ import numpy as np
 import pandas as pd
 
 from galaxy_models.simulation.galaxy import BANDS, FEATURED_DISK
+from galaxy_models.simulation.questions import QUESTIONS
 from galaxy_models.simulation.scene import SimulatedObject, draw_object, draw_stamp
-from galaxy_models.simulation.volunteers import QUESTIONS, draw_votes
+from galaxy_models.simulation.volunteers import draw_votes
 from infra.errors import GalaxyError
 from tasks.ingest.source_kinds import SimulatedSource
 from tasks.ingest.source_table import Batch

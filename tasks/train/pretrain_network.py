@@ -2,31 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
 
 import torch
-from torch.utils.data import DataLoader
 
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, build_lvm
 from galaxy_models.pretraining import measure_rgb
 from galaxy_models.reobserve import Reobservation
 from galaxy_models.simulated_answers import SimulatedPictures
-from galaxy_models.training import History, fit, step_seed, this_process
+from galaxy_models.training import History, fit, step_seed
 from infra.profile import PretrainSettings
 from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
-from tasks.stamps.loader import StampBatches
 from tasks.train.common import Rows, input_spec, open_prepared, sample_stamps, training_options
 from tasks.train.observed import reobservation
 from tasks.train.pretexts import AUGMENTATION, check_mask, pretext_objective, tells_answers
 from tasks.train.simulated_pictures import simulated_pictures
+from tasks.train.stamp_batches import stamp_batches
 
 STATISTICS_STAMPS = 1024
-CACHE_BYTES = 1 << 30
-"""Of all processes that read stamps, together."""
 
 
 @dataclass(frozen=True)
@@ -85,33 +80,6 @@ def train_network(context: StageContext, pretraining: Pretraining) -> History:
         steps=pretraining.steps,
         folder=context.folder / "training",
         **training_options(context, settings, prepared),
-    )
-
-
-def stamp_batches(root: str, rows: Rows, settings: PretrainSettings, first: int) -> Iterable[dict[str, Any]]:
-    """This process's batches of raw stamps from batch `first` on, read ahead by `loader_workers` processes.
-
-    Their order does not depend on the number of readers.
-    """
-    processes, workers = this_process(), settings.loader_workers
-    batches = StampBatches(
-        root,
-        rows,
-        settings.batch_size,
-        settings.seed,
-        start_batch=first + processes.rank,
-        every=processes.count,
-        cache_bytes=CACHE_BYTES // (processes.here * max(1, workers)),
-    )
-    if not workers:
-        return batches
-    # Zarr's threads do not survive a fork
-    return DataLoader(
-        batches,
-        batch_size=None,
-        num_workers=workers,
-        multiprocessing_context="forkserver",
-        pin_memory=torch.cuda.is_available(),
     )
 
 

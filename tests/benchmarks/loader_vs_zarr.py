@@ -26,11 +26,11 @@ SHARD, CHUNK, BATCH = 512, 16, 128
 ROUNDS = 15
 
 
-def make_store(root: Path) -> None:
+def make_store(root: Path, stamps: int = STAMPS, size: int = SIZE) -> None:
     """A finished dataset of sky noise in float16."""
-    layout = StampLayout(STAMPS, BANDS, SIZE, "nanomaggy", SHARD, CHUNK)
-    plan = pd.DataFrame({"object_id": [f"noise-{i:05d}" for i in range(STAMPS)], "source": "noise"})
-    counts = {"input": STAMPS, "refused": 0}
+    layout = StampLayout(stamps, BANDS, size, "nanomaggy", SHARD, CHUNK)
+    plan = pd.DataFrame({"object_id": [f"noise-{i:05d}" for i in range(stamps)], "source": "noise"})
+    counts = {"input": stamps, "refused": 0}
     part = Part.create(
         root / "parts/0000", layout, one_piece(plan), pd.DataFrame(columns=list(QUARANTINE_COLUMNS)), counts, {}, ""
     )

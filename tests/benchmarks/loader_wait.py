@@ -16,7 +16,7 @@ from galaxy_models.lvm import build_lvm
 from galaxy_models.pretraining import MaskedReconstruction
 from galaxy_models.training import fit
 from infra.profile import PretrainSettings
-from tasks.train.pretrain_network import stamp_batches
+from tasks.train.stamp_batches import stamp_batches
 from tests.benchmarks.loader_vs_zarr import BANDS, SIZE, STAMPS, make_store
 from tests.benchmarks.result import report
 

@@ -13,7 +13,7 @@ from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputError, InputSpec
 from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture
 from galaxy_models.predictor import load_network, save_model
-from galaxy_models.swin import SwinBlock, attention_mask
+from galaxy_models.swin import SwinBlock, attention_mask, mix_fused, mix_plainly
 from galaxy_models.upsample import DualUpsample
 
 TINY = LvmConfiguration(8, (2, 2, 2, 2), (2, 2, 2), (2, 2, 4, 4))
@@ -93,7 +93,8 @@ def test_a_block_is_timms_block_where_timms_is_built_for_the_size(grid: int, shi
     theirs.load_state_dict(ours.state_dict())
     tokens = torch.randn(2, grid, grid, 16)
     with torch.no_grad():
-        torch.testing.assert_close(ours(tokens), theirs(tokens), atol=1e-5, rtol=1e-5)
+        answer = ours(tokens, ours.mask_of(grid, grid, tokens.device))
+        torch.testing.assert_close(answer, theirs(tokens), atol=1e-5, rtol=1e-5)
 
 
 def test_a_small_map_is_one_window_with_the_biases_of_the_same_offsets() -> None:
@@ -113,9 +114,25 @@ def test_a_small_map_is_one_window_with_the_biases_of_the_same_offsets() -> None
     torch.testing.assert_close(small.view(4, 4, 8), large.view(8, 8, 8)[:4, :4], atol=1e-5, rtol=1e-5)
 
 
+@pytest.mark.parametrize("windows", [0, 4])
+@pytest.mark.parametrize("channels", [12, 16])
+def test_the_fused_attention_of_gpus_is_the_plain_one(windows: int, channels: int) -> None:
+    """Values, and the gradients of all that is learnt; 12 channels a head are filled up to 16."""
+    torch.manual_seed(0)
+    parts = [torch.randn(8, 2, 16, channels, dtype=torch.float64, requires_grad=True) for _ in range(3)]
+    bias = torch.randn(16, 16, 2, dtype=torch.float64, requires_grad=True)
+    mask = torch.where(torch.rand(windows, 16, 16) < 0.8, 0.0, -100.0) if windows else None
+    plain, fused = (mix(*parts, bias.permute(2, 0, 1), mask, channels**-0.5) for mix in (mix_plainly, mix_fused))
+    torch.testing.assert_close(fused, plain)
+    weight = torch.randn_like(plain)
+    for mine, theirs in zip(
+        *(torch.autograd.grad((each * weight).sum(), [*parts, bias]) for each in (fused, plain)), strict=True
+    ):
+        torch.testing.assert_close(mine, theirs)
+
+
 def test_padding_of_a_map_that_the_window_does_not_divide_is_seen_by_nobody() -> None:
     mask = attention_mask((12, 12), (8, 8), (0, 0), torch.device("cpu"))
-    assert mask is not None
     corner = mask[3].view(8, 8, 8, 8)  # the window with 4 x 4 real tokens
     assert (corner[:4, :4, :4, :4] == 0).all()
     assert (corner[:4, :4, 4:, :] == -100).all() and (corner[:4, :4, :, 4:] == -100).all()
@@ -129,7 +146,8 @@ def test_shifted_windows_do_not_join_opposite_borders() -> None:
     changed = tokens.clone()
     changed[:, 8, 0] += 3 * torch.randn(8)  # a constant would be lost in the norm
     with torch.no_grad():
-        moved = (block(changed) - block(tokens)).abs().amax(dim=(0, 3)) > 1e-6
+        mask = block.mask_of(24, 24, tokens.device)
+        moved = (block(changed, mask) - block(tokens, mask)).abs().amax(dim=(0, 3)) > 1e-6
     assert moved[4:12, :4].all()
     assert not moved[:, 4:].any()
 

@@ -107,7 +107,7 @@ def test_pretexts_together_add_up_and_keep_the_network_once() -> None:
     both = Together({"masked": masked(lvm), "views": views}, {"masked": 1.0, "views": 0.25})
     batch = {"images": pictures(), "rows": torch.arange(4)}
     loss, metrics = both.training_step_at(0, batch, torch.Generator().manual_seed(0))
-    assert float(loss.detach()) == pytest.approx(metrics["masked_loss"] + 0.25 * metrics["views_loss"], rel=1e-5)
+    assert float(loss.detach()) == pytest.approx(float(metrics["masked_loss"] + 0.25 * metrics["views_loss"]), rel=1e-5)
     assert {"masked_l1", "view_match", "view_spread"} < set(metrics)
     assert {name.split(".")[0] for name in both.state_dict()} == {"network", "heads"}
     loss.backward()

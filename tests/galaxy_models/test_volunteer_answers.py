@@ -10,7 +10,7 @@ from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import architecture, build_lvm, from_architecture
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork, build, describe
 from galaxy_models.pooling import mean_and_spread
-from galaxy_models.simulation.volunteers import QUESTIONS
+from galaxy_models.simulation.questions import QUESTIONS
 from galaxy_models.symbols import known_symbols
 from galaxy_models.volunteer_answers import (
     LAST_ANSWER,

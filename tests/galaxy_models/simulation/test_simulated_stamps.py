@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 from galaxy_models.simulation.observing import NOISE, draw_conditions
+from galaxy_models.simulation.questions import QUESTIONS
 from galaxy_models.simulation.scene import draw_object, draw_stamp
-from galaxy_models.simulation.volunteers import QUESTIONS, draw_votes, visibility
+from galaxy_models.simulation.volunteers import draw_votes, visibility
 
 ROOT = Path(__file__).parents[3]
 

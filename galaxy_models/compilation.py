@@ -1,0 +1,46 @@
+"""torch.compile, where it pays."""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Iterable
+from typing import Any
+
+import torch
+from torch import nn
+
+from .swin import SwinBlocks
+from .upsample import DualUpsample
+
+OLDEST_CAPABILITY = (7, 0)
+"""CUDA compute capability that the generated kernels need."""
+
+MOST_PARTS = 64
+
+
+def compiling_pays(device: str) -> bool:
+    """Whether `device` is one that parts are compiled for: CUDA alone, where it is new enough.
+
+    On a CPU compiling needs a C++ compiler, which users may not have, and short trainings do not win its time back.
+    """
+    return device.startswith("cuda") and torch.cuda.get_device_capability(device) >= OLDEST_CAPABILITY
+
+
+def worth_compiling(network: nn.Module) -> list[nn.Module]:
+    """The parts of a network that most of its time goes to: Swin blocks and up-sampling."""
+    return [part for part in network.modules() if isinstance(part, (SwinBlocks, DualUpsample))]
+
+
+def compile_parts(parts: Iterable[nn.Module]) -> None:
+    """Compile parts in place: their parameters keep their names."""
+    options = _options()
+    for part in parts:
+        part.compile(**options)
+
+
+def _options() -> dict[str, Any]:
+    """The parts share their code: counted together, their shapes would exceed what torch compiles of one function."""
+    if "isolate_recompiles" in inspect.signature(torch.compile).parameters:
+        return {"isolate_recompiles": True}
+    torch._dynamo.config.recompile_limit = max(torch._dynamo.config.recompile_limit, MOST_PARTS)
+    return {"dynamic": False}  # that another part has another size makes no size of this one variable
