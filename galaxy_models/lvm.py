@@ -117,12 +117,15 @@ class GalaxyLVM(nn.Module):
         Channels of the four encoder maps.
     embedding_size
         Dimensions of `embed`.
+    encodes_in_bfloat16
+        Whether `encode` computes in bfloat16 by itself, for inference; its maps are of full precision all the same.
     """
 
     def __init__(self, configuration: Configuration, preset: str = "", tells_answers: bool = False) -> None:
         super().__init__()
         self.configuration = configuration
         self.preset = preset
+        self.encodes_in_bfloat16 = False
         # RGB is standardised inside; pre-training measures the numbers and they travel with the weights
         self.register_buffer("rgb_mean", torch.zeros(3))
         self.register_buffer("rgb_spread", torch.ones(3))
@@ -177,7 +180,11 @@ class GalaxyLVM(nn.Module):
         InputError
             If a side is not legal; the message names the nearest that are.
         """
-        maps = self.encoder(*self._prepare(rgb, hidden))
+        if self.encodes_in_bfloat16:
+            with torch.autocast(rgb.device.type, dtype=torch.bfloat16):
+                maps = [features.float() for features in self.encoder(*self._prepare(rgb, hidden))]
+        else:
+            maps = self.encoder(*self._prepare(rgb, hidden))
         return [features.permute(0, 3, 1, 2) for features in maps]
 
     def embed(self, rgb: Tensor) -> Tensor:

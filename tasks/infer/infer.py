@@ -63,10 +63,12 @@ def predict_all(context: StageContext, dataset: StampDataset, versions: Mapping[
     if not missing:
         context.progress(shards, shards, "all shards were predicted before")
         return
-    predictors: dict[str, Predictor] = {}
+    settings, predictors = context.profile.infer, dict[str, Predictor]()
     for name, version in versions.items():
         predictors[name] = load_registered(context.settings, name, version)
-        predictors[name].batch_size = context.profile.infer.batch_size
+        predictors[name].batch_size = settings.batch_size
+        if hasattr(predictors[name], "hasten"):  # a version runs by the code it was logged with, which may be older
+            predictors[name].hasten(bfloat16=settings.bf16, compiled=settings.compile)
     reasons = _reasons(dataset)
     for done, shard in enumerate(missing, start=shards - len(missing)):
         context.progress(done, shards, f"shard {shard}")
