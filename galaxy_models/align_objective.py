@@ -102,7 +102,7 @@ class AlignObjective(Objective):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss of one batch: `images` (N, C, H, W), `classes` (N,) codes within the table named by `table`."""
         device = batch["images"].device
         everyone = torch.arange(len(self.tokens), device=device)
@@ -121,8 +121,8 @@ class AlignObjective(Objective):
             "symbol_text": multi_positive_loss(symbols, texts, rows, rows, scale),
         }
         loss = cast(Tensor, sum(getattr(self.weights, pair) * value for pair, value in losses.items()))
-        metrics = {pair: float(value.detach()) for pair, value in losses.items()}
-        return loss, {**metrics, "scale": float(scale.detach())}
+        metrics = {pair: value.detach() for pair, value in losses.items()}
+        return loss, {**metrics, "scale": scale.detach()}
 
     def _images(self, stamps: Tensor, generator: torch.Generator) -> Tensor:
         rgb = self.to_rgb(stamps, generator)

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import inspect
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -36,6 +37,18 @@ def compile_parts(parts: Iterable[nn.Module]) -> None:
     options = _options()
     for part in parts:
         part.compile(**options)
+
+
+@contextmanager
+def while_compiled(parts: Iterable[nn.Module]) -> Iterator[None]:
+    """Parts that are compiled for as long as the context lasts: where they go afterwards it may not pay."""
+    parts = list(parts)
+    compile_parts(parts)
+    try:
+        yield
+    finally:
+        for part in parts:
+            part._compiled_call_impl = None
 
 
 def _options() -> dict[str, Any]:

@@ -58,7 +58,7 @@ class LensObjective(Objective):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss, and each of its terms.
 
         Parameters
@@ -74,7 +74,7 @@ class LensObjective(Objective):
         boxed = batch["boxed"] & (~batch["masks"].flatten(1).any(1) | (masks.flatten(1).sum(1) >= LEAST_MASK))
         terms = self.finder.losses(rgb, masks, boxed, batch["lens"])
         loss = torch.stack(list(terms.values())).sum()
-        return loss, {f"loss_{name}": float(term.detach()) for name, term in terms.items()}
+        return loss, {f"loss_{name}": term.detach() for name, term in terms.items()}
 
     def _augmented(self, stamps: Tensor, masks: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
         """The network's RGB (N, 3, h, w) and the masks (N, h, w) bool, through one geometry."""

@@ -48,7 +48,7 @@ class Predictor:
         Parameters
         ----------
         bfloat16
-            Compute the encoder of a large vision model in bfloat16. Answers change in the third digit.
+            Compute the encoder of a large vision model in bfloat16, on a GPU. Answers change in the third digit.
         compiled
             Compile the network, which takes minutes.
         """
@@ -58,7 +58,7 @@ class Predictor:
         device = str(next(self.network.parameters()).device)
         for part in self.network.modules():
             if isinstance(part, GalaxyLVM):
-                part.encodes_in_bfloat16 = bfloat16 and computes_in_bfloat16(device)
+                part.encodes_in_bfloat16 = bfloat16 and device.startswith("cuda") and computes_in_bfloat16(device)
         if compiled and compiling_pays(device):
             compile_parts(worth_compiling(self.network))
 

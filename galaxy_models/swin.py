@@ -81,13 +81,12 @@ def mix_fused(query: Tensor, key: Tensor, value: Tensor, bias: Tensor, mask: Ten
     together = together.to(query.dtype).contiguous()  # as the kernel wants them
     windows = len(together)
     filling = -channels % 8
-    query, key, value = (
-        functional.pad(each, (0, filling)).reshape(count // windows, windows * heads, area, channels + filling)
-        for each in (query, key, value)
-    )
+    if filling:
+        query, key, value = (functional.pad(each, (0, filling)) for each in (query, key, value))
+    query, key, value = (each.reshape(-1, windows * heads, *each.shape[2:]) for each in (query, key, value))
     together = together.view(1, windows * heads, area, area).expand(len(query), -1, -1, -1)
     mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=together, scale=scale)
-    return mixed.reshape(count, heads, area, channels + filling)[..., :channels]
+    return mixed.reshape(count, heads, area, -1)[..., :channels]
 
 
 class SwinBlock(timm_swin.SwinTransformerBlock):
@@ -112,7 +111,7 @@ class SwinBlock(timm_swin.SwinTransformerBlock):
         )
         self.attn = WindowAttention(channels, heads, window_size=window)
 
-    def forward(self, x: Tensor, mask: Tensor | None = None) -> Tensor:
+    def forward(self, x: Tensor, mask: Tensor | None) -> Tensor:  # type: ignore[override]
         """(N, h, w, C) to (N, h, w, C), with the mask that `mask_of` gives."""
         x = x + self.drop_path1(self._attend(self.norm1(x), mask))
         return cast(Tensor, x + self.drop_path2(self.mlp(self.norm2(x))))

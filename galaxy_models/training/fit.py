@@ -11,7 +11,7 @@ from lightning.pytorch import Trainer
 from lightning.pytorch.strategies import DDPStrategy
 from lightning.pytorch.utilities.exceptions import SIGTERMException
 
-from ..compilation import compile_parts, compiling_pays
+from ..compilation import compiling_pays, while_compiled
 from ..lightning_manners import quiet
 from ..precision import computes_in_bfloat16
 from .errors import BatchTooLargeError, Interrupted
@@ -126,9 +126,8 @@ def fit(
         if device == "auto":
             device = "cuda" if torch.cuda.is_available() else "cpu"
         half = bf16 and computes_in_bfloat16(device)
-        if compiled and compiling_pays(device):
-            compile_parts(objective.compiled_parts())
-        with quiet(), torch.random.fork_rng(), loop.stop.listening():
+        parts = objective.compiled_parts() if compiled and compiling_pays(device) else []
+        with quiet(), torch.random.fork_rng(), loop.stop.listening(), while_compiled(parts):
             trainer = Trainer(
                 accelerator="gpu" if device.startswith("cuda") else device,
                 devices=processes.here,

@@ -75,6 +75,8 @@ class TrainingLoop(LightningModule):
         The one that is being worked on.
     told
         What the last batch told, as long as nobody has looked at it.
+    may_wait
+        Whether that may be a batch later: neither the objective nor another process looks at the weights in between.
     """
 
     def __init__(
@@ -100,6 +102,7 @@ class TrainingLoop(LightningModule):
         self.place = 0
         self.batch: Batch | None = None
         self.told: Told | None = None
+        self.may_wait = processes.count == 1 and type(objective).on_step_end is Objective.on_step_end
         self.smooth_loss: float | None = None
         self.average: WeightAverage | None = None
         self.optimiser_state: dict[str, Any] | None = None
@@ -157,13 +160,13 @@ class TrainingLoop(LightningModule):
             group["lr"] = self.plan.learning_rate * group["scale"] * rate
 
     def training_step(self, batch: Batch, batch_index: int) -> Tensor:
-        """The objective's loss. Whether it is a number is looked at as soon as nobody has to wait: on a GPU with the
-        next batch, or before anything is written."""
+        """The objective's loss. Whether it is a number is looked at now, or where it may wait and has to be waited for
+        with the next batch, or before anything is written."""
         generator = torch.Generator(self.device).manual_seed(self._seed())
         loss, metrics = self.objective.training_step_at(self.step, batch, generator)
         self._take_in()
-        self.told = Told(self.step, batch, Reading({"loss": loss.detach(), **metrics}))
-        if self.told.reading.at_once:
+        self.told = Told(self.step, batch, Reading({**metrics, "loss": loss.detach()}))
+        if self.told.reading.at_once or not self.may_wait:
             self._take_in()
         return loss
 

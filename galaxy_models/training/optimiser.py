@@ -39,7 +39,8 @@ def make_optimiser(objective: Objective, plan: Plan, state: dict[str, Any] | Non
                 f"the checkpoint is of another run (learning-rate scales of its groups {theirs}, now {ours}); "
                 "delete it or use another folder"
             )
-        optimiser.load_state_dict(state)
+        kept = [{**group, "fused": on_gpu or None} for group in state["param_groups"]]  # this device's, not that one's
+        optimiser.load_state_dict({**state, "param_groups": kept})
     return optimiser
 
 

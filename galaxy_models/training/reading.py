@@ -27,7 +27,7 @@ class Reading:
         self._names = tuple(there)
         self._copied: torch.cuda.Event | None = None
         if there:
-            numbers = torch.stack([value.detach().float() for value in there.values()])
+            numbers = torch.stack([value.detach().float().reshape(()) for value in there.values()])
             self._numbers = torch.empty(len(there), pin_memory=True)
             self._numbers.copy_(numbers, non_blocking=True)
             self._copied = torch.cuda.Event()

@@ -93,7 +93,7 @@ class MultiTaskObjective(Objective):
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
-    ) -> tuple[Tensor, Mapping[str, float]]:
+    ) -> tuple[Tensor, Mapping[str, Tensor | float]]:
         """Loss of one batch of one task; the metric's name carries the task."""
         task = batch["task"]
         if task == "restoration":
@@ -102,7 +102,7 @@ class MultiTaskObjective(Objective):
             loss = self._reconstruction(batch, generator)
         else:
             loss = self._labelled(batch, generator)
-        return loss, {f"{task}.loss": float(loss.detach())}
+        return loss, {f"{task}.loss": loss.detach()}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         """The pre-trained network learns slower than the heads, which start from nothing."""

@@ -1,4 +1,4 @@
-"""A predictor that is asked to answer faster gives the same answers, to the digits that bfloat16 has."""
+"""Networks that encode in bfloat16 give the same answers, to the digits that it has."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from galaxy_models.align import GalaxAlign
 from galaxy_models.card import ModelCard
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.inputs import InputSpec
-from galaxy_models.lvm import build_lvm
+from galaxy_models.lvm import GalaxyLVM, build_lvm
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
 from galaxy_models.predictor import Predictor
 from galaxy_models.search_model import SearchNetwork
@@ -34,27 +34,24 @@ def networks() -> dict[str, nn.Module]:
 
 
 @pytest.mark.parametrize("kind", list(networks()))
-def test_in_bfloat16_the_answers_are_the_same_to_a_percent(monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": True})
+def test_in_bfloat16_the_answers_are_the_same_to_a_percent(kind: str) -> None:
     network = networks()[kind]
     predictor = Predictor(ModelCard.__new__(ModelCard), network)
     predictor.card.__dict__["inputs"] = INPUTS
     images = np.random.default_rng(0).random((3, 3, 32, 32), np.float32)
     before = predictor.predict(images, "rgb", 0.25)
-    predictor.hasten(bfloat16=True, compiled=False)
+    for part in network.modules():
+        if isinstance(part, GalaxyLVM):
+            part.encodes_in_bfloat16 = True
     after = predictor.predict(images, "rgb", 0.25)
     assert list(after) == list(before)
     for name in before:
         assert after[name].dtype == np.float32
         np.testing.assert_allclose(after[name], before[name], rtol=0.03, atol=0.01)
     assert any((after[name] != before[name]).any() for name in before), "something was computed otherwise"
-    predictor.hasten(bfloat16=False, compiled=False)
-    again = predictor.predict(images, "rgb", 0.25)
-    assert all((again[name] == before[name]).all() for name in before)
 
 
-def test_a_processor_without_bfloat16_and_compiler_stays_as_it_was(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(torch.cpu, "get_capabilities", lambda: {"avx512_bf16": False})
+def test_without_a_gpu_nothing_changes() -> None:
     network = build_lvm("nano")
     Predictor(ModelCard.__new__(ModelCard), network).hasten(bfloat16=True, compiled=True)
     assert not network.encodes_in_bfloat16

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from galaxy_models.checkpoint import CheckpointError
-from galaxy_models.compilation import compile_parts
+from galaxy_models.compilation import while_compiled
 from galaxy_models.lvm import build_lvm
 from galaxy_models.swin import SwinStage
 from galaxy_models.training import Objective, encoder_groups
@@ -75,5 +75,6 @@ def test_on_a_cpu_nothing_is_compiled(tmp_path: Path) -> None:
 
 def test_the_swin_blocks_are_what_is_compiled_and_weights_keep_their_names() -> None:
     objective, names = Stages(), list(Stages().state_dict())
-    compile_parts(objective.compiled_parts())
-    assert compiled(objective) == [objective.stage.blocks] and list(objective.state_dict()) == names
+    with while_compiled(objective.compiled_parts()):
+        assert compiled(objective) == [objective.stage.blocks] and list(objective.state_dict()) == names
+    assert compiled(objective) == [], "what is done with it later may be done on a CPU"
