@@ -20,7 +20,7 @@ from .swin import SwinStage
 from .swin_encoder import SwinEncoder
 from .timm_encoder import BackboneError, TimmEncoder
 from .upsample import DualUpsample
-from .volunteer_answers import PLACES, AnswersHead
+from .volunteer_answers import TOLD_COLUMNS, AnswersHead
 
 PATCH = STRIDES[0]
 """Pixels along a side of a token of the first stage."""
@@ -193,7 +193,12 @@ class GalaxyLVM(nn.Module):
         The standard deviation over positions does not care where a galaxy's arm lies or how it is turned. The last map
         is left out: the skips let the decoder do without it, so that pre-training alone leaves it the poorest.
         """
-        return _embedding(self.encode(rgb))
+        return self.embedding_of(self.encode(rgb))
+
+    @staticmethod
+    def embedding_of(maps: list[Tensor]) -> Tensor:
+        """The same from the maps that `encode` gave."""
+        return torch.cat([features.float().flatten(2).std(dim=2, correction=0) for features in maps[1:3]], dim=1)
 
     def forward(self, rgb: Tensor, hidden: Tensor | None = None) -> Tensor:
         """(N, 3, h, w) in 0..1 to its reconstruction (N, 3, h, w); see `encode` for `hidden`. Not clipped to 0..1."""
@@ -238,10 +243,10 @@ class GalaxyLVM(nn.Module):
         These are the chances, (N,) float32, that a volunteer of the simulator gives the answer when asked the question.
         """
         maps = self.encode(rgb)
-        columns = {"embedding": _embedding(maps).cpu().numpy()}
+        columns = {"embedding": self.embedding_of(maps).cpu().numpy()}
         if self.answers is not None:
             chances = self.tell(mean_and_spread(maps)).exp().cpu().numpy()
-            columns |= {f"told_{question}_{answer}": chances[:, place] for (question, answer), place in PLACES.items()}
+            columns |= dict(zip(TOLD_COLUMNS, chances.T, strict=True))
         return columns
 
     def _prepare(self, rgb: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -334,10 +339,6 @@ def _plain(value: Any) -> Any:
 
 def _per_channel(values: Any) -> Tensor:
     return cast(Tensor, values).view(1, 3, 1, 1)
-
-
-def _embedding(maps: list[Tensor]) -> Tensor:
-    return torch.cat([features.float().flatten(2).std(dim=2, correction=0) for features in maps[1:3]], dim=1)
 
 
 def _flatten_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -12,15 +12,24 @@ from torch import Tensor, nn
 from .card import ModelCard
 from .linear_preference import LinearPreference
 from .lvm import GalaxyLVM, architecture, from_architecture
+from .search_view import seen_by
+from .volunteer_answers import TOLD_COLUMNS
 
 
 class SearchNetwork(nn.Module):
-    """Calibrated chance of a linear preference on the standardised embedding."""
+    """Calibrated chance of a linear preference on what a search looks at, standardised (`search_view`).
 
-    def __init__(self, encoder: GalaxyLVM) -> None:
+    Parameters
+    ----------
+    told
+        Whether that has the volunteers' answers in it.
+    """
+
+    def __init__(self, encoder: GalaxyLVM, told: bool) -> None:
         super().__init__()
         self.encoder = encoder
-        size = encoder.embedding_size
+        self.told = told
+        size = encoder.embedding_size + (len(TOLD_COLUMNS) if told else 0)
         self.register_buffer("weights", torch.zeros(size))
         self.register_buffer("intercept", torch.zeros(()))
 
@@ -28,11 +37,11 @@ class SearchNetwork(nn.Module):
     def of(
         cls, encoder: GalaxyLVM, linear: LinearPreference, mean: np.ndarray[Any, Any], spread: np.ndarray[Any, Any]
     ) -> SearchNetwork:
-        """The network of a preference that was fitted to (embedding - mean) / spread.
+        """The network of a preference that was fitted to (seen - mean) / spread.
 
         Standardising is put into weights and intercept, so that it cannot be forgotten.
         """
-        network = cls(encoder)
+        network = cls(encoder, told=len(mean) > encoder.embedding_size)
         weights = linear.weights / np.asarray(spread, np.float64)
         cast(Tensor, network.weights).copy_(torch.from_numpy(weights))
         intercept = linear.intercept - float(weights @ np.asarray(mean, np.float64))
@@ -41,8 +50,8 @@ class SearchNetwork(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, h, w) in 0..1 to (N,) probabilities."""
-        logits = self.encoder.embed(rgb).float() @ cast(Tensor, self.weights) + cast(Tensor, self.intercept)
-        return torch.sigmoid(logits)
+        seen = seen_by(self.encoder, rgb, told=self.told)
+        return torch.sigmoid(seen @ cast(Tensor, self.weights) + cast(Tensor, self.intercept))
 
     @torch.inference_mode()
     def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray[Any, Any]]:
@@ -50,11 +59,11 @@ class SearchNetwork(nn.Module):
         return {"p_wanted": self.forward(rgb).float().cpu().numpy()}
 
 
-def search_architecture(encoder: GalaxyLVM) -> Mapping[str, Any]:
+def search_architecture(network: SearchNetwork) -> Mapping[str, Any]:
     """What the card keeps."""
-    return {"kind": "search", "encoder": architecture(encoder)}
+    return {"kind": "search", "encoder": architecture(network.encoder), "told": network.told}
 
 
 def build(card: ModelCard) -> SearchNetwork:
     """The untrained network of a card of kind `search`."""
-    return SearchNetwork(from_architecture(card.architecture["encoder"]))
+    return SearchNetwork(from_architecture(card.architecture["encoder"]), bool(card.architecture.get("told", False)))

@@ -25,6 +25,9 @@ PLACES: Mapping[Answer, int] = {
 }
 """Place of each answer among all in a row."""
 
+TOLD_COLUMNS = tuple(f"told_{question}_{answer}" for question, answer in PLACES)
+"""Names of the columns with the chances of the answers, in their places."""
+
 LAST_ANSWER: Mapping[str, Answer] = {
     "smooth": ("smooth_or_featured", "smooth"),
     "featured": ("smooth_or_featured", "featured_or_disk"),

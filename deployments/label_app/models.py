@@ -13,6 +13,7 @@ from torch.nn.functional import normalize
 from deployments.label_app.catalogues import Catalogue
 from galaxy_models.predictor import Predictor
 from galaxy_models.prompts import sentences
+from galaxy_models.search_view import seen_in
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.search.described import MODEL
@@ -33,15 +34,15 @@ class Models:
         Raises
         ------
         GalaxyError
-            If the registry does not have the model, or it makes other embeddings.
+            If the registry does not have the model, or it sees galaxies otherwise.
         """
         name, version = catalogue.features.model, str(catalogue.features.model_version)
         with self._lock:
             said = self._model(name, version).predict_checked(torch.from_numpy(pictures), "rgb")
-        vectors = np.asarray(said["embedding"], np.float32)
+        vectors = seen_in(said)
         if vectors.shape[1] != catalogue.features.features.shape[1]:
             raise GalaxyError(
-                f"{name} version {version} gives embeddings of {vectors.shape[1]} numbers, and the catalogue "
+                f"{name} version {version} says {vectors.shape[1]} numbers of a galaxy, and the catalogue "
                 f"{catalogue.name} has {catalogue.features.features.shape[1]}; give examples by object id"
             )
         return np.asarray((vectors - catalogue.features.mean) / catalogue.features.spread, np.float32)

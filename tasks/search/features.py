@@ -1,4 +1,4 @@
-"""A catalogue's embeddings as the preference learner takes them: standardised, in single precision, memory-mapped."""
+"""What a search looks at in a catalogue, as the preference learner takes it: standardised, memory-mapped."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import shutil
 import tempfile
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from galaxy_models.preference import standardise
+from galaxy_models.search_view import seen_in, told_in
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from infra.stage_folder import canonical_digest
@@ -36,8 +38,8 @@ class SearchFeatures:
     Attributes
     ----------
     features
-        (N, D) float32, read-only memory map, mean 0 and spread 1 over the rows that have an embedding; a row that has
-        none is NaN.
+        (N, D) float32, read-only memory map: embedding, and what is told (`search_view`), with mean 0 and spread 1 over
+        the rows that have them; a row that has none is NaN.
     object_id, ra, dec
         (N,); positions in degrees, NaN where there is none.
     survey, digest
@@ -47,7 +49,7 @@ class SearchFeatures:
     model, model_version
         Registered name and version of the model that made the embeddings.
     mean, spread
-        (D,) of the embeddings: standardised is (embedding - mean) / spread.
+        (D,) of what is seen: standardised is (seen - mean) / spread.
     """
 
     features: NDArray[np.float32]
@@ -84,11 +86,12 @@ class SearchFeatures:
             raise GalaxyError(
                 f"{catalogue} has no embeddings of {MODEL}; run `galaxy run --stages pretrain,infer` first"
             )
-        key = canonical_digest({"catalogue": proof["digest"], "embeddings": proof["files"][EMBEDDINGS]["sha256"]})[:16]
-        folder = cache / key
+        told = told_in(pq.read_schema(catalogue / PREDICTIONS).names)
+        origin = {"catalogue": proof["digest"], "embeddings": proof["files"][EMBEDDINGS]["sha256"]}
+        folder = cache / canonical_digest({**origin, "told": list(told)} if told else origin)[:16]
         if not folder.is_dir():
             with full_disk(folder):
-                _make(np.load(embeddings, mmap_mode="r", allow_pickle=False), folder)
+                _make(np.load(embeddings, mmap_mode="r", allow_pickle=False), catalogue / PREDICTIONS, told, folder)
         standard = json.loads((folder / STANDARD).read_text())
         table = pq.read_table(catalogue / PREDICTIONS, columns=["object_id", "ra", "dec"])
         return cls(
@@ -121,15 +124,19 @@ def read_proof(catalogue: Path) -> dict[str, Any]:
         ) from None
 
 
-def _make(embeddings: NDArray[np.floating[Any]], folder: Path) -> None:
+def _make(embeddings: NDArray[np.floating[Any]], predictions: Path, told: Sequence[str], folder: Path) -> None:
     """Write features and standard beside their place, then move both there at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        mean, spread = standardise(embeddings)
-        features = create_reserved(aside / FEATURES, np.float32, embeddings.shape)
-        for start in range(0, len(embeddings), BLOCK):
-            block = np.asarray(embeddings[start : start + BLOCK], np.float32)
+        features = create_reserved(aside / FEATURES, np.float32, (len(embeddings), embeddings.shape[1] + len(told)))
+        start = 0
+        for seen in _seen(embeddings, predictions, told):
+            features[start : start + len(seen)] = seen
+            start += len(seen)
+        mean, spread = standardise(features)
+        for start in range(0, len(features), BLOCK):
+            block = features[start : start + BLOCK]
             finite = np.isfinite(block).all(axis=1, keepdims=True)
             features[start : start + BLOCK] = np.where(finite, (block - mean) / spread, np.nan)
         features.flush()
@@ -141,3 +148,18 @@ def _make(embeddings: NDArray[np.floating[Any]], folder: Path) -> None:
                 raise
     finally:
         shutil.rmtree(aside, ignore_errors=True)
+
+
+def _seen(
+    embeddings: NDArray[np.floating[Any]], predictions: Path, told: Sequence[str]
+) -> Iterator[NDArray[np.float32]]:
+    """(n, D) of some rows after the other."""
+    if not told:
+        for start in range(0, len(embeddings), BLOCK):
+            yield seen_in({"embedding": embeddings[start : start + BLOCK]})
+        return
+    start = 0
+    for batch in pq.ParquetFile(predictions).iter_batches(BLOCK, columns=list(told)):
+        chances = {name: batch[name].to_numpy(zero_copy_only=False) for name in told}
+        yield seen_in({"embedding": embeddings[start : start + len(batch)], **chances})
+        start += len(batch)

@@ -161,7 +161,7 @@ def _save_model(
     network = SearchNetwork.of(encoder, learnt.linear, features.mean, features.spread)
     card = ModelCard(
         name=name,
-        architecture=dict(search_architecture(encoder)),
+        architecture=dict(search_architecture(network)),
         inputs=InputSpec.from_dict(asdict(seen.card.inputs)),
         training_data={
             "survey": features.survey,

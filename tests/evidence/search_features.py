@@ -21,9 +21,8 @@ from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.morphometry import measure
-from galaxy_models.pooling import mean_and_spread
+from galaxy_models.search_view import seen_by
 from galaxy_models.training import fit, step_seed
-from galaxy_models.volunteer_answers import UNLIKELY
 from infra.profile import AlignSettings
 from infra.stage_folder import canonical_digest
 from tests.evidence.cross_fit import FIVE, five_codes
@@ -125,7 +124,7 @@ class FeatureMaker:
             return lambda rgb: torch.cat([embed(rgb), measure(rgb)], dim=1)
         if name == TOLD:
             network = self._lvm(self.size.own)
-            return lambda rgb: torch.cat([network.embed(rgb), _told(network, rgb)], dim=1)
+            return lambda rgb: seen_by(network, rgb, told=True)
         if name == ALIGN:
             assert self.size.align is not None
             return aligned(self.bench, self.stamps, self.rows, self._lvm(self.size.own), self.size.align).encode_images
@@ -171,10 +170,6 @@ def aligned(bench: Workbench, stamps: Stamps, rows: Rows, lvm: GalaxyLVM, settin
         )
         objective.release()
     return network.eval()
-
-
-def _told(network: GalaxyLVM, rgb: Tensor) -> Tensor:
-    return network.tell(mean_and_spread(network.encode(rgb))).clamp_min(UNLIKELY)
 
 
 def _small(rgb: Tensor) -> Tensor:

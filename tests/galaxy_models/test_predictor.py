@@ -23,7 +23,7 @@ SCHEMES = [HeadScheme("kind", "", "classes", ("round", "spiral")), HeadScheme("s
 def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     lvm = build_lvm("nano", tells_answers=True)
-    search = SearchNetwork(lvm)
+    search = SearchNetwork(lvm, told=True)
     search.weights.fill_(0.1)
     return {
         "lvm": lvm,

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from galaxy_models.lvm import build_lvm
+from galaxy_models.volunteer_answers import TOLD_COLUMNS
 from infra.settings import Settings
 from tasks.infer.publish import publish
 from tasks.search.lesson import Lesson
@@ -32,6 +33,14 @@ def embeddings() -> np.ndarray:
     return vectors
 
 
+def chances() -> np.ndarray:
+    """Of the answers; the first of them is never given to some."""
+    table = np.random.default_rng(2).uniform(0.1, 0.9, (COUNT, len(TOLD_COLUMNS))).astype(np.float32)
+    table[::5, 0] = 0
+    table[NO_EMBEDDING] = np.nan
+    return table
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     home = tmp_path / "home"
@@ -41,6 +50,17 @@ def settings(tmp_path: Path) -> Settings:
 @pytest.fixture
 def catalogue(settings: Settings) -> Path:
     """What `infer` would have published."""
+    return published(settings, "infer-0123456789ab", {})
+
+
+@pytest.fixture
+def telling_catalogue(settings: Settings) -> Path:
+    """The same of a model that tells answers."""
+    told = {name: pa.array(column, from_pandas=True) for name, column in zip(TOLD_COLUMNS, chances().T, strict=True)}
+    return published(settings, "infer-telling00000", told)
+
+
+def published(settings: Settings, name: str, more: dict[str, pa.Array]) -> Path:
     ids = np.array([f"gal-{row:03d}" for row in range(COUNT)], object)
     vectors = pa.FixedSizeListArray.from_arrays(pa.array(embeddings().ravel()), SIZE)
     piece = pa.table(
@@ -50,11 +70,12 @@ def catalogue(settings: Settings) -> Path:
             "ra": np.linspace(10, 11, COUNT),
             "dec": np.where(np.arange(COUNT) % 7 == 0, np.nan, -1.0),
             "embedding": vectors,
+            **more,
             "refused": pa.array(["dark" if row == NO_EMBEDDING else None for row in range(COUNT)], pa.string()),
         }
     )
     origin = {"digest": "c" * 64, "dataset_digest": "d" * 64, "survey": "tiny", "models": {"galaxy-lvm": "3"}}
-    target = settings.catalogues / "tiny" / "infer-0123456789ab"
+    target = settings.catalogues / "tiny" / name
     publish(target, [piece], ids, origin)
     return target
 

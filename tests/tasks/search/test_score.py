@@ -17,6 +17,7 @@ from galaxy_models.lvm import architecture, build_lvm
 from galaxy_models.predictor import Predictor, load_predictor
 from galaxy_models.preference import Preference
 from galaxy_models.search_model import SearchNetwork
+from galaxy_models.search_view import seen_in
 from infra.errors import GalaxyError
 from tasks.search import score
 from tasks.search.features import SearchFeatures, feature_cache
@@ -73,6 +74,25 @@ def test_the_model_says_of_a_stamp_what_the_learner_says_of_its_embedding(settin
     network = SearchNetwork.of(vision_model.network, learnt.linear, features.mean, features.spread)
     said = Preference.from_dict(learnt.to_dict(), standard).probabilities()
     assert network.predict_columns(rgb)["p_wanted"] == pytest.approx(said, rel=1e-4)
+
+
+def test_the_model_of_a_catalogue_that_tells_says_the_same_too(settings, telling_catalogue, lesson_of, vision_model):
+    torch.manual_seed(1)
+    network = vision_model.network = build_lvm("nano", tells_answers=True)
+    features = SearchFeatures.open(telling_catalogue, feature_cache(settings))
+    lesson = lesson_of([0, 10, 1, 2], catalogue=telling_catalogue)
+    learnt = Preference.learn(features.features, lesson.rows_in(features), lesson.wanted)
+    rgb = torch.rand(4, 3, 32, 32)
+    standard = ((seen_in(network.predict_columns(rgb)) - features.mean) / features.spread).astype(np.float32)
+    said = Preference.from_dict(learnt.to_dict(), standard).probabilities()
+    search = SearchNetwork.of(network, learnt.linear, features.mean, features.spread)
+    assert search.predict_columns(rgb)["p_wanted"] == pytest.approx(said, rel=1e-3)
+
+    vision_model.card = ModelCard("galaxy-lvm", {"kind": "lvm", **architecture(network)}, INPUTS)
+    lesson.save(settings)
+    made = score_search(settings, "bright-ones")
+    answer = load_predictor(Path(made["model"])).predict(rgb.numpy(), "rgb", 0.0)
+    assert answer["p_wanted"] == pytest.approx(said, abs=0.02), "the lesson's learner, through its folder"
 
 
 def test_lessons_keep_and_the_newest_is_found_by_name(settings, lesson_of):
