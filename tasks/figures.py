@@ -17,6 +17,9 @@ DOTS_PER_INCH = 110
 CAPTION_GAP = 2 / 72
 """Inches between an image and its caption."""
 
+LETTER = 0.066
+"""Inches that a letter of a row's title takes, at most on average."""
+
 
 def save_grid(
     path: Path,
@@ -40,7 +43,7 @@ def save_grid(
         Side of an image.
     """
     columns = max(len(row) for row in rows)
-    margin = 1.1 if row_titles else 0.1
+    margin = max(1.1, 0.12 + LETTER * max(map(len, row_titles))) if row_titles else 0.1
     line = 0.22 if captions else 0.05
     width, height = margin + columns * (inches + 0.05), len(rows) * (inches + line) + (0.4 if title else 0.1)
     figure = Figure(figsize=(width, height), dpi=DOTS_PER_INCH)
