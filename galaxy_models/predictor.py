@@ -12,7 +12,6 @@ from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .card import WEIGHTS_FILE, CardError, ModelCard
-from .precision import computes_in_bfloat16
 
 MODULES = {
     "lvm": ".lvm",
@@ -54,6 +53,7 @@ class Predictor:
         """
         from .compilation import compile_parts, compiling_pays, worth_compiling
         from .lvm import GalaxyLVM
+        from .precision import computes_in_bfloat16
 
         device = str(next(self.network.parameters()).device)
         for part in self.network.modules():
