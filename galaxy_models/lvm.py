@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from typing import Any, cast
@@ -190,15 +190,30 @@ class GalaxyLVM(nn.Module):
     def embed(self, rgb: Tensor) -> Tensor:
         """(N, 3, h, w) to (N, `embedding_size`): how strongly each feature of strides 8 and 16 varies over the stamp.
 
-        The standard deviation over positions does not care where a galaxy's arm lies or how it is turned. The last map
-        is left out: the skips let the decoder do without it, so that pre-training alone leaves it the poorest.
+        The standard deviation over positions does not care where a galaxy's arm lies. The last map is left out: the
+        skips let the decoder do without it, so that pre-training alone leaves it the poorest. A mean over `looks` keeps
+        galaxies apart that differ, and not those that only lie otherwise.
         """
-        return self.embedding_of(self.encode(rgb))
+        return self.describe(rgb)[0]
 
-    @staticmethod
-    def embedding_of(maps: list[Tensor]) -> Tensor:
-        """The same from the maps that `encode` gave."""
-        return torch.cat([features.float().flatten(2).std(dim=2, correction=0) for features in maps[1:3]], dim=1)
+    def describe(self, rgb: Tensor) -> tuple[Tensor, Tensor | None]:
+        """All that is told of an image (N, 3, h, w), the mean over its `looks`.
+
+        Returns
+        -------
+        Tensor
+            (N, `embedding_size`), see `embed`.
+        Tensor or None
+            (N, answers) chances that a volunteer of the simulator gives each answer, see `tell`; None if it has not
+            been taught them.
+        """
+        embeddings, chances = [], []
+        for look in looks(rgb):
+            maps = self.encode(look)
+            embeddings.append(_spreads(maps))
+            if self.answers is not None:
+                chances.append(self.tell(mean_and_spread(maps)).exp())
+        return torch.stack(embeddings).mean(dim=0), torch.stack(chances).mean(dim=0) if chances else None
 
     def forward(self, rgb: Tensor, hidden: Tensor | None = None) -> Tensor:
         """(N, 3, h, w) in 0..1 to its reconstruction (N, 3, h, w); see `encode` for `hidden`. Not clipped to 0..1."""
@@ -242,11 +257,10 @@ class GalaxyLVM(nn.Module):
 
         These are the chances, (N,) float32, that a volunteer of the simulator gives the answer when asked the question.
         """
-        maps = self.encode(rgb)
-        columns = {"embedding": self.embedding_of(maps).cpu().numpy()}
-        if self.answers is not None:
-            chances = self.tell(mean_and_spread(maps)).exp().cpu().numpy()
-            columns |= dict(zip(TOLD_COLUMNS, chances.T, strict=True))
+        embedding, chances = self.describe(rgb)
+        columns = {"embedding": embedding.cpu().numpy()}
+        if chances is not None:
+            columns |= dict(zip(TOLD_COLUMNS, chances.cpu().numpy().T, strict=True))
         return columns
 
     def _prepare(self, rgb: Tensor, hidden: Tensor | None) -> tuple[Tensor, Tensor | None]:
@@ -274,6 +288,20 @@ class GalaxyLVM(nn.Module):
             tokens = stage(join(torch.cat([larger, skip], dim=-1)))
         tokens = self.decoder_norm(tokens)
         return cast(Tensor, self.to_rgb(self.final_upsample(tokens.permute(0, 3, 1, 2))))
+
+
+LOOKS = 4
+"""Images that `looks` makes of one."""
+
+
+def looks(rgb: Tensor) -> Iterator[Tensor]:
+    """An image (N, 3, h, w) as it is, turned by a quarter, and the mirror images of both.
+
+    So four elongated galaxies become one that differ by how they lie; what is turned by half is seen alike anyway.
+    """
+    for image in (rgb, rgb.flip(3)):
+        yield image
+        yield torch.rot90(image, 1, (2, 3))
 
 
 def padding(height: int, width: int) -> tuple[int, int, int, int]:
@@ -339,6 +367,10 @@ def _plain(value: Any) -> Any:
 
 def _per_channel(values: Any) -> Tensor:
     return cast(Tensor, values).view(1, 3, 1, 1)
+
+
+def _spreads(maps: list[Tensor]) -> Tensor:
+    return torch.cat([features.float().flatten(2).std(dim=2, correction=0) for features in maps[1:3]], dim=1)
 
 
 def _flatten_names(module: nn.Module, state: dict[str, Any], prefix: str, metadata: Any) -> None:

@@ -15,7 +15,6 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .lvm import GalaxyLVM
-from .pooling import mean_and_spread
 from .volunteer_answers import TOLD_COLUMNS, UNLIKELY
 
 
@@ -33,8 +32,7 @@ def seen_in(columns: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.floa
 
 def seen_by(network: GalaxyLVM, rgb: Tensor, *, told: bool) -> Tensor:
     """(N, D) of (N, 3, h, w) in 0..1: the same from the stamps themselves, with what is told or without."""
-    maps = network.encode(rgb)
-    embedding = network.embedding_of(maps)
-    if not told:
+    embedding, chances = network.describe(rgb)
+    if not told or chances is None:
         return embedding
-    return torch.cat([embedding, network.tell(mean_and_spread(maps)).clamp_min(UNLIKELY)], dim=1)
+    return torch.cat([embedding, chances.log().clamp_min(UNLIKELY)], dim=1)

@@ -23,7 +23,8 @@ from torch.utils.flop_counter import FlopCounterMode
 from galaxy_models.augment import Augmentation
 from galaxy_models.compilation import compile_parts, worth_compiling
 from galaxy_models.inputs import InputSpec
-from galaxy_models.lvm import GalaxyLVM, build_lvm
+from galaxy_models.lvm import LOOKS, GalaxyLVM, build_lvm
+from galaxy_models.pooling import mean_and_spread
 from galaxy_models.pretraining import MaskedReconstruction
 from galaxy_models.reobserve import Reobservation
 from galaxy_models.survey_statistics import ObservedConditions, SurveyStatistics
@@ -173,7 +174,7 @@ def loader() -> None:
 
 
 def infer() -> None:
-    """Embedding of stamps in batches that lie on the GPU."""
+    """Encoding of stamps in batches that lie on the GPU; an embedding takes `LOOKS` of them."""
     batch = next(iter(ready_made(BATCH)(0)))["images"]
     rates: dict[str, float] = {}
     for name, half, compiled in (("float32", False, False), ("eager", True, False), ("compiled", True, True)):
@@ -181,16 +182,16 @@ def infer() -> None:
         network.encodes_in_bfloat16 = half
         if compiled:
             compile_parts(worth_compiling(network))
-        rates[name] = BATCH / seconds_of(lambda n=network: embedded(n, batch))  # type: ignore[misc]
-        report(f"{card()}_infer_{name}", rates[name], f"stamps/s, batches of {BATCH}", "reported", True)
-    hours = SURVEY / max(rates.values()) / 3600
+        rates[name] = BATCH / seconds_of(lambda n=network: seen(n, batch))  # type: ignore[misc]
+        report(f"{card()}_infer_{name}", rates[name], f"looks/s, batches of {BATCH}", "reported", True)
+    hours = LOOKS * SURVEY / max(rates.values()) / 3600
     report(f"{card()}_survey_infer", hours, "GPU hours for 76 million stamps", "reported", True)
 
 
 @torch.inference_mode()
-def embedded(network: GalaxyLVM, stamps: Tensor) -> Tensor:
-    """(N, D) of raw stamps."""
-    return network.embed(INPUTS.to_network(stamps, "nanomaggy"))
+def seen(network: GalaxyLVM, stamps: Tensor) -> Tensor:
+    """(N, D) of raw stamps in one look."""
+    return mean_and_spread(network.encode(INPUTS.to_network(stamps, "nanomaggy")))
 
 
 def memory() -> None:

@@ -11,7 +11,7 @@ from torch.nn import functional
 
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputError, InputSpec
-from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture
+from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture, looks
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.swin import SwinBlock, attention_mask, mix_fused, mix_plainly
 from galaxy_models.upsample import DualUpsample
@@ -199,11 +199,27 @@ def test_hidden_pixels_do_not_change_the_answer(tiny: GalaxyLVM) -> None:
 def test_embedding_is_the_spread_of_features_over_the_stamp(tiny: GalaxyLVM) -> None:
     image = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
-        maps, embedding = tiny.encode(image), tiny.embed(image)
+        pyramids, embedding = [tiny.encode(look) for look in looks(image)], tiny.embed(image)
     assert embedding.shape == (2, 16 + 32)
-    torch.testing.assert_close(embedding[:, :16], maps[1].flatten(2).std(dim=2, correction=0))
-    torch.testing.assert_close(embedding[:, 16:], maps[2].flatten(2).std(dim=2, correction=0))
+    for columns, level in ((slice(16), 1), (slice(16, None), 2)):
+        spreads = torch.stack([maps[level].flatten(2).std(dim=2, correction=0) for maps in pyramids])
+        torch.testing.assert_close(embedding[:, columns], spreads.mean(dim=0))
     assert build_lvm("nano").embedding_size >= 128
+
+
+def test_how_a_galaxy_lies_changes_its_embedding_little(tiny: GalaxyLVM) -> None:
+    """A thin disk, turned by a quarter or mirrored: far less than the same network's view of a single look."""
+    place = torch.arange(64) - 31.5
+    slanted = torch.exp(-(((place[:, None] - 0.5 * place) / 3) ** 2) - (place / 20) ** 2)
+    disk = slanted.expand(1, 3, 64, 64)
+
+    def one_look(rgb: torch.Tensor) -> torch.Tensor:
+        return torch.cat([maps.flatten(2).std(dim=2, correction=0) for maps in tiny.encode(rgb)[1:3]], dim=1)
+
+    with torch.no_grad():
+        for other in (torch.rot90(disk, 1, (2, 3)), disk.flip(3), disk.flip(2)):
+            single = (one_look(other) - one_look(disk)).norm()
+            assert (tiny.embed(other) - tiny.embed(disk)).norm() < 0.3 * single
 
 
 def test_dual_upsampling_is_sunets_formula() -> None:

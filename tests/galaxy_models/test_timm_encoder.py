@@ -21,7 +21,7 @@ from galaxy_models.card import CardError, ModelCard
 from galaxy_models.detection import LensFinder
 from galaxy_models.image_towers import LvmTower, build_image_tower
 from galaxy_models.inputs import InputError, InputSpec
-from galaxy_models.lvm import GalaxyLVM, TimmConfiguration, architecture, build_lvm, from_architecture
+from galaxy_models.lvm import GalaxyLVM, TimmConfiguration, architecture, build_lvm, from_architecture, looks
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork, describe
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.pretraining import MaskedReconstruction
@@ -53,7 +53,9 @@ def test_pyramid_has_strides_4_to_32_and_the_output_the_input_size(network: Gala
     assert network(picture(size)).shape == (1, 3, size, size)
     embedding = network.embed(picture(size))
     assert embedding.shape == (1, network.embedding_size) == (1, sum(network.channels[1:3]))
-    torch.testing.assert_close(embedding[:, : network.channels[1]], maps[1].flatten(2).std(dim=2, correction=0))
+    levels = [network.encode(look)[1] for look in looks(picture(size))]
+    spreads = torch.stack([level.flatten(2).std(dim=2, correction=0) for level in levels])
+    torch.testing.assert_close(embedding[:, : network.channels[1]], spreads.mean(dim=0))
 
 
 def test_channels_are_the_backbones_own_and_a_vits_are_halved_with_every_doubling() -> None:
