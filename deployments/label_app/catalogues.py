@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from scipy.spatial import cKDTree
 
+from galaxy_models.volunteer_answers import said_by_answers
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.infer.publish import EMBEDDINGS, PREDICTIONS, PROOF
@@ -143,6 +144,22 @@ class Catalogue:
         likeness = self.aligned.cosines(vector)
         usable = self.searchable & np.isfinite(likeness)
         return self._first(np.where(usable, -likeness, np.inf).astype(np.float32), count, without)
+
+    def tells(self, symbol: str) -> bool:
+        """Whether the answers that the model tells say how likely a galaxy is of a symbol's class."""
+        return self.features.tells and said_by_answers([symbol]) is not None
+
+    def likeliest(self, symbol: str, count: int, without: Sequence[int] = ()) -> NDArray[np.int64]:
+        """(count,) searchable rows that volunteers would most likely call by a symbol's class, likeliest first."""
+        table = said_by_answers([symbol])
+        assert table is not None
+        weights = table[:, 0].numpy() * self.features.spread[-len(table) :]  # a sum of logs, whatever its zero is
+        cost = np.full(len(self), np.inf, np.float32)
+        for start in range(0, len(self), BLOCK):
+            block = slice(start, start + BLOCK)
+            told = self.features.features[block, -len(table) :] @ weights
+            cost[block] = np.where(self.searchable[block], -told, np.inf)
+        return self._first(cost, count, without)
 
     @cached_property
     def aligned(self) -> AlignedEmbeddings:

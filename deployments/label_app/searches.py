@@ -175,8 +175,11 @@ def _description(catalogue: Catalogue, person: Person, given: Given) -> Descript
         raise GalaxyError(f"a description has at most {WORDS_LENGTH} printable characters; this has {len(words)}")
     if symbol and symbol not in known_symbols():
         raise GalaxyError(f"no symbol {symbol!r}; choose one of those shown")
-    version = catalogue.aligned.model_version
-    return Description(person=person.name, words=words, symbol=symbol, model=MODEL, model_version=version)
+    if not words and catalogue.tells(symbol):
+        model, version = catalogue.features.model, str(catalogue.features.model_version)
+    else:
+        model, version = MODEL, str(catalogue.aligned.model_version)
+    return Description(person=person.name, words=words, symbol=symbol, model=model, model_version=version)
 
 
 def _named(service: Service, catalogue: Catalogue, rows: list[int]) -> list[Stamp]:

@@ -221,6 +221,8 @@ def reason_of(description: Description) -> str:
 def _fitting(
     service: Service, catalogue: Catalogue, description: Description, without: Sequence[int]
 ) -> NDArray[np.int64]:
+    if description.model == catalogue.features.model:  # which tells the symbol's class by itself
+        return catalogue.likeliest(description.symbol, STAMPS, without)
     vector = service.models.describe(catalogue, description.words, description.symbol)
     return catalogue.best_fitting(vector, STAMPS, without)
 

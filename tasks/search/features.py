@@ -50,6 +50,8 @@ class SearchFeatures:
         Registered name and version of the model that made the embeddings.
     mean, spread
         (D,) of what is seen: standardised is (seen - mean) / spread.
+    tells
+        Whether the last of what is seen are the log-chances of volunteers' answers.
     """
 
     features: NDArray[np.float32]
@@ -63,6 +65,7 @@ class SearchFeatures:
     spread: NDArray[np.float32]
     survey: str = ""
     digest: str = ""
+    tells: bool = False
 
     @classmethod
     def open(cls, catalogue: Path, cache: Path) -> SearchFeatures:
@@ -106,6 +109,7 @@ class SearchFeatures:
             spread=np.array(standard["spread"], np.float32),
             survey=str(proof.get("survey", "")),
             digest=str(proof["digest"]),
+            tells=bool(told),
         )
 
 

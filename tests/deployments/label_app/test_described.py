@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -18,6 +19,7 @@ from galaxy_models.align import GalaxAlign
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import build_lvm
 from galaxy_models.symbols import known_symbols
+from galaxy_models.volunteer_answers import PLACES
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tests.deployments.label_app.conftest import Browser
@@ -130,6 +132,31 @@ def test_a_model_that_is_gone_is_told(browser: Browser, monkeypatch: pytest.Monk
     browser.get("/searches/new")
     answer = browser.submit("/searches/new", name="words", catalogue=CATALOGUE, words="thin")
     assert answer.status_code == 400 and "run stage `align` first" in answer.text
+
+
+def test_a_symbol_whose_class_the_vision_model_tells_is_looked_up_there(app: FastAPI, browser: Browser) -> None:
+    """No galaxy-align is asked: the answers that galaxy-lvm told of each galaxy say how likely it is edge-on."""
+    service = app.state.service
+    catalogue = service.library.catalogue(CATALOGUE)
+    chances = np.full((len(catalogue), len(PLACES)), 0.1)
+    chances[:, PLACES["disk_edge_on", "yes"]] = [
+        0.9 if is_edge_on(catalogue.object_id(row)) else 0.01 for row in range(len(catalogue))
+    ]
+    seen = np.concatenate([catalogue.features.features, np.log(chances)], axis=1).astype(np.float32)
+    more = np.ones(len(PLACES), np.float32)
+    features = replace(
+        catalogue.features,
+        features=seen,
+        mean=np.append(catalogue.features.mean, 0 * more),
+        spread=np.append(catalogue.features.spread, more),
+        tells=True,
+    )
+    service.library._open[catalogue.folder] = replace(catalogue, features=features)
+    search, page = begin(browser, symbol="edge_on_disk")
+    assert "compared by galaxy-lvm version" in page
+    _, stamps = browser.sheet(search)
+    assert len(stamps) == 16 and all(is_edge_on(name) for name, _ in stamps)
+    assert {why for _, why in stamps} == {"by your symbol"}
 
 
 def test_symbols_are_pictures(browser: Browser) -> None:
