@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -25,15 +25,15 @@ class Ranking:
     ----------
     scores
         (N,) calibrated logits; NaN for rows without features.
-    candidates
-        (k,) rising rows that a Gaussian process has looked at.
+    looked_at
+        How many rows, the first of the straight part, a Gaussian process has looked at.
     vectors
-        (k, r) whose products are the covariances of the candidates' logits.
+        (k,) rows to (k, r) vectors whose products are the covariances of the rows' logits; None where no process knows.
     """
 
     scores: NDArray[np.float32]
-    candidates: NDArray[np.int64]
-    vectors: NDArray[np.float64]
+    looked_at: int = 0
+    vectors: Callable[[NDArray[np.int64]], NDArray[np.float32]] | None = None
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ def choose(
     scores, picker = ranking.scores, _Picker(ranking.scores, taken, groups)
     generator, wish = np.random.default_rng((*seed, 2)), shares(count, seed[1])
     random = picker.take(picker.drawn(generator, wish["random"]), wish["random"])
-    first = picker.best(max(len(ranking.candidates), NEAR * count))
+    first = picker.best(max(ranking.looked_at, NEAR * count))
     best = picker.take(first, wish["best"])
     uncertain = picker.take(first[np.argsort(np.abs(scores[first]), kind="stable")], wish["uncertain"])
     diverse = picker.take(
@@ -139,14 +139,11 @@ def _unlike(ranking: Ranking, rows: NDArray[np.int64], known: list[int], count: 
 
     Each time the row of the largest remaining variance of the logit, as a Gaussian process with noise 1 has it.
     """
-    place = {int(row): i for i, row in enumerate(ranking.candidates)}
-    pool = [int(row) for row in rows if int(row) in place]
-    if not pool or not count:
+    if ranking.vectors is None or not len(rows) or not count:
         return []
-    vectors = ranking.vectors[[place[row] for row in pool]]
-    answered = ranking.vectors[[place[row] for row in known if row in place]]
+    vectors, answered = ranking.vectors(rows), ranking.vectors(np.array(known, np.int64))
     order: list[int] = []
-    for _ in range(min(len(pool), 2 * count + len(known))):
+    for _ in range(min(len(rows), 2 * count + len(known))):
         if len(answered):
             last, answered = answered[0], answered[1:]
             # what an answer tells is taken out of every vector: the a posteriori covariance, as a square root
@@ -156,6 +153,6 @@ def _unlike(ranking: Ranking, rows: NDArray[np.int64], known: list[int], count: 
             answered = answered - part * np.outer(answered @ last, last)
             continue
         best = int(np.argmax(np.square(vectors).sum(axis=1)))
-        order.append(pool[best])
+        order.append(int(rows[best]))
         answered = vectors[best : best + 1]
     return order

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,6 +11,8 @@ from numpy.typing import NDArray
 from .answer_fit import AnswerFit
 
 Floats = NDArray[np.float64]
+Singles = NDArray[np.float32]
+Real = TypeVar("Real", np.float32, np.float64)
 
 STRAIGHT = 0.3
 """Share of the straight line in the kernel; the rest is Gaussian."""
@@ -27,6 +30,10 @@ LOGIT = 4.0
 """Logit of a row on which the function, fitted to -1 and 1, is 1."""
 
 
+RIDGE = 1e-5
+"""Added to the kernel of a row with itself, so that rows that are all but the same do no harm."""
+
+
 @dataclass(frozen=True)
 class KernelPreference:
     """Gaussian process regression on the answers, no being -1 and yes 1, in units of a logit.
@@ -37,40 +44,46 @@ class KernelPreference:
         (m, D) rows that it was fitted to, labelled ones first.
     width
         Length scale of the kernel's Gaussian part.
-    basis
-        (m, r): kernel with `support` times it gives coordinates in which the kernel is the plain product.
-    fit
-        Of the answers, in these coordinates.
+    weights, spread
+        (m,) and (m, r): the kernel with `support` times these gives the mean logit, not calibrated, and vectors whose
+        products are the logits' covariances.
+    unseen
+        (n,) logit of each labelled row by the fit without it.
     """
 
-    support: Floats
+    support: Singles
     width: float
-    basis: Floats
-    fit: AnswerFit
+    weights: Singles
+    spread: Singles
+    unseen: Floats
 
     @classmethod
     def learn(cls, labelled: Floats, wanted: NDArray[np.bool_], presumed: Floats) -> KernelPreference:
         """From labelled (n, D) rows, and (m, D) that are presumed not to be wanted."""
         support = np.concatenate([labelled, presumed])
         width = WIDTH * _median_distance(presumed if len(presumed) > 1 else support)
-        values, vectors = np.linalg.eigh(kernel(support, support, width))
-        kept = values > 1e-5 * values[-1]
-        root = np.sqrt(values[kept])
-        fit = _regression(vectors[:, kept] * root, wanted)
-        return cls(support, width, vectors[:, kept] / root, fit)
+        covariance = kernel(support, support, width) + RIDGE * np.eye(len(support))
+        places: Floats = np.asarray(np.linalg.cholesky(covariance), np.float64)
+        fit = _regression(places, wanted)
+        basis = np.linalg.inv(places).T
+        weights, spread = (np.asarray(basis @ each, np.float32) for each in (fit.weights, fit.spread))
+        return cls(np.asarray(support, np.float32), width, weights, spread, fit.unseen)
 
-    def logits(self, rows: Floats) -> tuple[Floats, Floats]:
-        """(k, D) rows to their mean logit (k,), not calibrated, and (k, r) vectors whose products are covariances."""
-        places = kernel(rows, self.support, self.width) @ self.basis
-        return places @ self.fit.weights, places @ self.fit.spread
+    def logits(self, rows: Singles) -> Singles:
+        """(k,) of (k, D) rows."""
+        return np.asarray(kernel(rows, self.support, self.width) @ self.weights)
+
+    def vectors(self, rows: Singles) -> Singles:
+        """(k, r) of (k, D) rows."""
+        return np.asarray(kernel(rows, self.support, self.width) @ self.spread)
 
 
-def kernel(first: Floats, second: Floats, width: float) -> Floats:
+def kernel(first: NDArray[Real], second: NDArray[Real], width: float) -> NDArray[Real]:
     """(n, m) kernel of standardised rows: a straight line's a.b / D, and exp(-|a - b|^2 / 2 w^2), by their shares."""
     product = first @ second.T
     squares = np.square(first).sum(axis=1)[:, None] + np.square(second).sum(axis=1) - 2 * product
     bent = np.exp(-np.maximum(squares, 0) / (2 * width**2))
-    return np.asarray(STRAIGHT * product / first.shape[1] + (1 - STRAIGHT) * bent)
+    return np.asarray(STRAIGHT / first.shape[1] * product + (1 - STRAIGHT) * bent, first.dtype)
 
 
 def _regression(places: Floats, wanted: NDArray[np.bool_]) -> AnswerFit:

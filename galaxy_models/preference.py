@@ -104,7 +104,7 @@ class Preference:
         straight = fit_answers(labelled, answers, others, STRENGTH / features.shape[1])
         calibration = calibrate(straight.unseen[asked], answers[asked])
         bent = KernelPreference.learn(labelled, answers, others)
-        bent_calibration = calibrate(bent.fit.unseen[asked], answers[asked])
+        bent_calibration = calibrate(bent.unseen[asked], answers[asked])
         linear = LinearPreference.of(straight, calibration)
         return cls(features, where, answers, why, linear, bent, bent_calibration, seed)
 
@@ -113,14 +113,12 @@ class Preference:
         """Calibrated logits of every row; one pass over the features."""
         scores = self.linear.scores(self.features)
         if self.kernel is None:
-            return Ranking(scores, np.zeros(0, np.int64), np.zeros((0, 0)))
+            return Ranking(scores)
         known = np.flatnonzero(np.isfinite(scores))
         if len(known) > CANDIDATES:
             known = known[np.argpartition(-scores[known], CANDIDATES - 1)[:CANDIDATES]]
-        candidates = np.sort(known)
-        mean, vectors = self.kernel.logits(np.asarray(self.features[candidates], np.float64))
-        scores[candidates] = self.calibration.slope * mean + self.calibration.offset
-        return Ranking(scores, candidates, vectors)
+        scores[known] = self.calibration.slope * self.kernel.logits(self.features[known]) + self.calibration.offset
+        return Ranking(scores, len(known), self._vectors)
 
     @property
     def scores(self) -> NDArray[np.float32]:
@@ -160,6 +158,10 @@ class Preference:
         left[self.rows] = False
         left[np.asarray(exclude, np.int64)] = False
         return estimate_remaining(self.scores[left], self.calibration, self._shown(), self.seed)
+
+    def _vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
+        assert self.kernel is not None
+        return self.kernel.vectors(self.features[rows])
 
     def _shown(self) -> Shown:
         asked = np.array([reason != EXAMPLE for reason in self.reasons], bool)

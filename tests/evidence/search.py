@@ -34,7 +34,7 @@ from tests.evidence.search_report import Results, write
 from tests.evidence.search_simulated import SOURCE as SIMULATED
 from tests.evidence.search_simulated import simulated_stamps, simulated_targets
 from tests.evidence.search_strategies import NOBODY, OURS, STRATEGIES
-from tests.evidence.search_targets import Target, real_targets
+from tests.evidence.search_targets import Target, large, real_targets
 from tests.evidence.simulated import simulator_digest
 from tests.evidence.stamps import Stamps, real_stamps
 from tests.evidence.workbench import Workbench
@@ -52,14 +52,14 @@ class Size:
 
     Attributes
     ----------
-    seeds, erring_seeds
-        Searches of each kind, by an annotator who never errs and by one who does.
+    seeds, fewer_seeds
+        Searches of each kind; of those by an annotator who errs, and on other features.
     simulated
         Simulated galaxies that the rare kinds are searched among.
     """
 
     seeds: int
-    erring_seeds: int
+    fewer_seeds: int
     simulated: int
     fit: cross_fit.Size
     features: FeatureSize
@@ -68,7 +68,7 @@ class Size:
 
 SMALL = Size(
     seeds=10,
-    erring_seeds=5,
+    fewer_seeds=5,
     simulated=20_000,
     fit=cross_fit.SMALL,
     features=FeatureSize(
@@ -80,7 +80,7 @@ SMALL = Size(
 )
 FULL = Size(
     seeds=10,
-    erring_seeds=10,
+    fewer_seeds=10,
     simulated=100_000,
     fit=cross_fit.FULL,
     features=FeatureSize(
@@ -150,13 +150,13 @@ class SearchEvidence:
         for name, target in sorted(self.targets.items(), key=lambda each: -len(each[1].rows)):
             for strategy in STRATEGIES:
                 tasks.append(Task(name, strategy=strategy, seeds=size.seeds))
-                tasks.append(Task(name, strategy=strategy, seeds=size.erring_seeds, error=ERROR))
-                if name in training.targets:
+                tasks.append(Task(name, strategy=strategy, seeds=size.fewer_seeds, error=ERROR))
+                if target in large(tuple(self.targets.values())):
                     tasks.append(Task(name, strategy=strategy, seeds=size.seeds, held_out=True))
             for features in self.maker.names:
                 taught = features == ALIGN and target.source == ALIGNED_SOURCE
                 if features != LVM and not taught:
-                    tasks.append(Task(name, features=features, seeds=size.seeds))
+                    tasks.append(Task(name, features=features, seeds=size.fewer_seeds))
         return tasks
 
     def measured(self, task: Task) -> dict[str, Any]:

@@ -20,7 +20,6 @@ from galaxy_models.align_objective import AlignObjective, PairWeights
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import GalaxyLVM
-from galaxy_models.morphometry import measure
 from galaxy_models.search_view import seen_by
 from galaxy_models.training import fit, step_seed
 from infra.profile import AlignSettings
@@ -34,10 +33,11 @@ from tests.evidence.workbench import Workbench
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-LVM, TOLD, MEASURED, ALIGN, RESNET, PIXELS = (
-    "our LVM", "our LVM and the answers it tells", "our LVM and classical measures", "GalaxAlign", "ResNet18",
-    "pixels, principal components",
+LVM, EMBEDDING, ALIGN, RESNET, PIXELS = (
+    "our LVM", "our LVM, its embedding alone", "GalaxAlign", "ResNet18", "pixels, principal components",
 )  # fmt: skip
+"""The first is what the label app sees; ResNet18's are made alike, of its embedding and of what it tells."""
+
 COMPONENTS = 64
 ALIGNED_SOURCE = "gz2"
 """Whose classes GalaxAlign is taught: of these galaxies it knows more than a search may."""
@@ -76,7 +76,7 @@ class FeatureMaker:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the kinds of features."""
-        return tuple(name for name in (LVM, TOLD, MEASURED, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align)
+        return tuple(name for name in (LVM, EMBEDDING, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align)
 
     def features(self, name: str, stamps: Stamps, of: str) -> Vectors:
         """(N, D) of all stamps: from an earlier run of the same code, or made now.
@@ -119,16 +119,13 @@ class FeatureMaker:
             scheme = make_pipeline(StandardScaler(), PCA(COMPONENTS, random_state=0, svd_solver="randomized"))
             scheme.fit(_small(network_input(self.stamps, self.rows)).numpy())
             return lambda rgb: torch.from_numpy(scheme.transform(_small(rgb).numpy()))
-        if name == MEASURED:
-            embed = self._embedder(LVM)
-            return lambda rgb: torch.cat([embed(rgb), measure(rgb)], dim=1)
-        if name == TOLD:
-            network = self._lvm(self.size.own)
-            return lambda rgb: seen_by(network, rgb, told=True)
         if name == ALIGN:
             assert self.size.align is not None
             return aligned(self.bench, self.stamps, self.rows, self._lvm(self.size.own), self.size.align).encode_images
-        return self._lvm(self.size.own if name == LVM else self.size.resnet).embed
+        network = self._lvm(self.size.resnet if name == RESNET else self.size.own)
+        if name == EMBEDDING:
+            return network.embed
+        return lambda rgb: seen_by(network, rgb, told=True)
 
     def _lvm(self, how: Pretraining) -> GalaxyLVM:
         return pretrained(self.bench, self.stamps, self.rows, how, self.threads)

@@ -117,16 +117,19 @@ def _by_round(bench: Workbench, results: Results) -> None:
 
 
 def _by_features(bench: Workbench, results: Results) -> None:
-    head = ["found / harvest / precision", *(target.name for target in results.targets)]
-    rows = [
-        [features, *(_three(results.curves(target.name, features=features)) for target in results.targets)]
+    """Of the seeds that all were searched with."""
+    of = {
+        features: [results.curves(target.name, features=features) for target in results.targets]
         for features in results.features
-    ]
+    }
+    seeds = min(len(curves) for row in of.values() for curves in row if curves is not None)
+    head = ["found / harvest / precision", *(target.name for target in results.targets)]
+    rows = [[features, *(_three(curves and curves[:seeds]) for curves in row)] for features, row in of.items()]
     bench.table(
         "Our search on other features",
         head,
         rows,
-        f"GalaxAlign was taught classes of Galaxy Zoo 2 and is not asked for them. {_remark(results)}",
+        f"GalaxAlign was taught classes of Galaxy Zoo 2 and is not asked for them. {_remark(results, seeds)}",
     )
 
 
@@ -135,22 +138,29 @@ def _errors(bench: Workbench, results: Results) -> None:
         [name, *(f"{_mean(results, what, name, error=results.error):.3f}" for what in NAMES)] for name in STRATEGIES
     ]
     title = f"An annotator who errs in {results.error:.0%} of the answers: means"
-    bench.table(title, ["", *NAMES], rows, _remark(results, error=results.error))
+    erring = results.curves(results.targets[0].name, error=results.error)
+    bench.table(title, ["", *NAMES], rows, _remark(results, len(erring or [])))
 
 
 def _held_out(bench: Workbench, results: Results) -> None:
-    targets = [t for t in results.targets if results.curves(t.name, held_out=True)]
-    head = ["precision / AUC", *(target.name for target in targets)]
-    rows = []
+    """All strategies judged by the same galaxies."""
+    targets = [t for t in large(results.targets) if results.curves(t.name, held_out=True)]
+    head = ["precision / AUC", *(target.name for target in targets), "mean"]
+    precision, rows = {}, []
     for name in STRATEGIES:
-        of = [results.curves(target.name, name, held_out=True) for target in targets]
-        rows.append([name, *(f"{_cell(each, 'precision')} / {_cell(each, 'auc')}" for each in of)])
+        of = [results.curves(target.name, name, held_out=True) or [] for target in targets]
+        precision[name], area = (np.array([values(each, what) for each in of]) for what in ("precision", "auc"))
+        cells = [f"{_cell(each, 'precision')} / {_cell(each, 'auc')}" for each in of]
+        rows.append([name, *cells, f"{precision[name].mean():.3f} / {area.mean():.3f}"])
     bench.table(
         "All strategies judged by the same galaxies, half of the pool that is never shown",
         head,
         rows,
         f"Precision of the 50 best of that half, and its AUC, after ten rounds in the other. {_remark(results)}",
     )
+    others = [each for name, each in precision.items() if name != OURS]
+    best = all(paired_interval(precision[OURS], other)[1] > 0 for other in others)
+    report("hitl_precision_top50_unseen", float(precision[OURS].mean()), "share", "above every other's", best)
 
 
 def _efficiency(bench: Workbench, results: Results) -> None:
@@ -212,9 +222,9 @@ def _figures(bench: Workbench, results: Results) -> None:
     report("hitl_harvest_top50", harvest, "share", "above every other's", best["harvest"])
 
 
-def _remark(results: Results, error: float = 0.0) -> str:
-    curves = next(iter(results.curves(target.name, error=error) for target in results.targets)) or []
+def _remark(results: Results, seeds: int | None = None) -> str:
+    curves = results.curves(results.targets[0].name) or []
     return (
-        f"{len(curves)} seeds, three examples, ten rounds of 16; mean: of the targets with at least 100 members. "
-        f"Columns: members of the pool's galaxies. {results.remark}"
+        f"{seeds or len(curves)} seeds, three examples, ten rounds of 16; mean: of the targets with at least 100 "
+        f"members. Columns: members of the pool's galaxies. {results.remark}"
     )
