@@ -22,6 +22,7 @@ from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.search_view import seen_by
 from galaxy_models.training import fit, step_seed
+from galaxy_models.volunteer_answers import TOLD_COLUMNS
 from infra.profile import AlignSettings
 from infra.stage_folder import canonical_digest
 from tests.evidence.cross_fit import FIVE, five_codes
@@ -86,6 +87,8 @@ class FeatureMaker:
         of
             Names the stamps.
         """
+        if name == EMBEDDING:
+            return self.features(LVM, stamps, of)[:, : -len(TOLD_COLUMNS)]
         path = self._path(name, stamps, of)
         known = sorted(path.parent.glob(f"{path.name.rsplit('-', 1)[0]}-*.npy"))  # of other code as well
         if known and self.bench.keep:
@@ -123,8 +126,6 @@ class FeatureMaker:
             assert self.size.align is not None
             return aligned(self.bench, self.stamps, self.rows, self._lvm(self.size.own), self.size.align).encode_images
         network = self._lvm(self.size.resnet if name == RESNET else self.size.own)
-        if name == EMBEDDING:
-            return network.embed
         return lambda rgb: seen_by(network, rgb, told=True)
 
     def _lvm(self, how: Pretraining) -> GalaxyLVM:
