@@ -104,15 +104,15 @@ def _regression(places: Floats, wanted: NDArray[np.bool_]) -> AnswerFit:
 
 
 def _weights(wanted: NDArray[np.bool_], presumed: int) -> Floats:
-    """(n + m,): both answers weigh alike together, and each of the rarer one more than 1.
+    """(n + m,): 1 of each no; of the yeses 1, or as much together as all noes where these are more.
 
-    The presumed ones are all that is not wanted before anybody has said no, and weigh little afterwards, as some of
-    them are wanted.
+    A no weighs no more where it is the rarer answer: early sheets show what is likely, so that a no there lies close to
+    what is wanted, and tells little of all the rest. The presumed ones are all that is not wanted before anybody has
+    said no, and weigh little afterwards, as some of them are wanted.
     """
     yes, no = int(wanted.sum()), int((~wanted).sum())
-    total = float(max(yes, no))
-    of_presumed = (PRESUMED_ANSWERS if no else total) / max(presumed, 1)
-    return np.concatenate([np.where(wanted, total / max(yes, 1), total / max(no, 1)), np.full(presumed, of_presumed)])
+    of_presumed = (PRESUMED_ANSWERS if no else yes) / max(presumed, 1)
+    return np.concatenate([np.where(wanted, max(no / max(yes, 1), 1.0), 1.0), np.full(presumed, of_presumed)])
 
 
 def _median_distance(rows: Floats) -> float:

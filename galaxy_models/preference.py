@@ -1,11 +1,12 @@
 """Learns from a handful of answers what somebody looks for, and chooses what to show them next.
 
-What was tried, on searches of seven targets of Galaxy Zoo 2, EFIGI and DECaLS rings, with two to four seeds from 100
+What was tried, on searches of seven targets of Galaxy Zoo 2, EFIGI and DECaLS rings, with two to ten seeds from 100
 on, which no reported figure uses. Least squares in a kernel's space finds as much as a Gaussian process classifier,
 and orders what is left better, more so with some of a straight line beside the Gaussian. Half the length scale does
 harm, and so do whitening and principal components; less noise does a little; ranks in place of values change next to
-nothing. Sheets that are nearly all "best" to the end find a little more and leave an order of the rest that is worse
-than where the later ones are half uncertain.
+nothing. Where noes weigh as much as all yeses together, few of them make the second sheet worse than the first was.
+Sheets that are nearly all "best" to the end find a little more and leave an order of the rest that is worse than where
+the later ones are half uncertain.
 """
 
 from __future__ import annotations
