@@ -106,7 +106,7 @@ def _answers(measurement: CrossFit, name: str, scheme: Scheme, per_class: int) -
     size = measurement.size
     return [
         measurement.answers(name, scheme, per_class, fold, draw) | {"fold": fold}
-        for fold in range(size.folds)
+        for fold in size.tested
         for draw in range(measurement.draws(per_class))
     ]
 
@@ -118,9 +118,10 @@ def _mean_auc(codes: NDArray[np.int64], table: NDArray[np.float64], scored: Sequ
 def _remark(size: Size, scheme: Scheme) -> str:
     how = size.pretraining
     return (
-        f"Galaxy Zoo 2, {len(scheme.labelled.rows)} galaxies with a clear class, 64 px; {size.folds} of five folds "
-        f"tested, {size.draws} draw{'s' if size.draws > 1 else ''} of the labels each; 95 % bootstrap intervals over "
-        f"test galaxies. Ours: `{how.preset}`, pre-trained on {' and '.join(dict(how.pretexts))} for {how.steps} steps "
+        f"Galaxy Zoo 2, {len(scheme.labelled.rows)} galaxies with a clear class, 64 px; folds tested, of 0 to 4: "
+        f"{', '.join(map(str, size.tested))}; {size.draws} draw{'s' if size.draws > 1 else ''} of the labels each; 95 "
+        f"% bootstrap intervals over test galaxies. Ours: `{how.preset}`, pre-trained on "
+        f"{' and '.join(dict(how.pretexts))} for {how.steps} steps "
         f"of {how.batch_size} stamps, none of a test fold among them, and as many of {how.pictures} simulated "
         "galaxies. All networks: same augmentation, same number of steps, the best of five looks at validation "
         "galaxies, one of them before the first step. No label: what the pre-trained network tells of the classes."

@@ -34,8 +34,6 @@ CLASSICAL = ("concentration", "asymmetry", "gini")
 PENALTIES = (0.003, 0.03, 0.3)
 NEIGHBOURS = 10
 COMPONENTS = 64
-FOLD = 0
-"""The test fold of Galaxy Zoo 2; see `cross_fit`."""
 
 
 @dataclass(frozen=True)
@@ -52,7 +50,7 @@ def run(bench: Workbench) -> None:
     """Measure all representations on both sets, and write the table."""
     measurement = opened(bench)
     stamps, size = measurement.stamps, measurement.size
-    rows = measurement.unlabelled(FOLD)
+    rows = measurement.unlabelled(size.tested[0])
     questions = (_zoo(measurement), _efigi(stamps))
     head = ["", *(f"{q.name}, {kind}" for q in questions for kind in ("linear probe", f"{NEIGHBOURS} neighbours"))]
     table = []
@@ -122,7 +120,7 @@ def _with_interval(truth: NDArray[np.int64], told: NDArray[np.int64]) -> tuple[f
 
 
 def _zoo(measurement: CrossFit) -> Question:
-    parts = measurement.parts(measurement.five, FOLD)
+    parts = measurement.parts(measurement.five, measurement.size.tested[0])
     return Question("Galaxy Zoo 2", parts.train, parts.validation, parts.test)
 
 

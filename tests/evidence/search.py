@@ -42,9 +42,6 @@ from tests.evidence.workbench import Workbench
 ERROR = 0.05
 """Share of wrong answers of the annotator who errs."""
 
-FOLD = 0
-"""Test fold of Galaxy Zoo 2, which the pre-training has not seen; see `cross_fit`."""
-
 
 @dataclass(frozen=True)
 class Size:
@@ -118,7 +115,7 @@ class SearchEvidence:
         self.bench, self.size = bench, size
         self.real = real_stamps()
         self.targets = {target.name: target for target in real_targets(self.real)}
-        rows = CrossFit(bench, self.real, size.fit).unlabelled(FOLD)
+        rows = CrossFit(bench, self.real, size.fit).unlabelled(size.fit.tested[0])
         self.maker = FeatureMaker(bench, self.real, rows, size.features, THREADS)
         self.targets |= {target.name: target for target in simulated_targets(self.simulated)}
 

@@ -33,7 +33,7 @@ def test_no_galaxy_of_a_test_fold_nor_its_double_is_pre_trained_or_learnt_from(s
     groups = stamps.table["duplicate_group"].to_numpy()
     rows = stamps.rows("gz2")
     scheme = Scheme("five", tuple(CLASSES), (0, 1), Labelled(rows, np.zeros(len(rows), np.int64)))
-    for fold in range(SMALL.folds):
+    for fold in SMALL.tested:
         parts = measurement.parts(scheme, fold)
         tested = set(groups[parts.test.rows])
         assert len(parts.test.rows) and not tested & set(groups[measurement.unlabelled(fold)])
