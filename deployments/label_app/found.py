@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
+import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
 from deployments.label_app.pages import page
@@ -32,34 +33,36 @@ async def show_results(
     search_id: Id,
     person: KnownPerson,
     number: Annotated[int, Query(ge=1, le=100_000, alias="page")] = 1,
+    show: Literal["all", "unlabelled"] = "all",
 ) -> Response:
-    """The galaxies, the likeliest first, a page at a time."""
+    """The galaxies, the likeliest first, a page at a time: all, or those that nobody has said anything of."""
     service = service_of(request)
 
     def work() -> tuple[State, list[dict[str, object]], int]:
         state = learnt_state(service, search_id, person)
         rows, probabilities = ranked_rows(service, state)
         verdicts, first = state.labels.verdicts(), (number - 1) * ON_A_PAGE
-        some = zip(
-            rows[first : first + ON_A_PAGE].tolist(), probabilities[first : first + ON_A_PAGE].tolist(), strict=True
-        )
-        return (
-            state,
-            [
-                {
-                    "rank": first + place,
-                    "row": row,
-                    "object_id": state.catalogue.object_id(row),
-                    "probability": probability,
-                    "label": verdicts.get(row, ""),
-                }
-                for place, (row, probability) in enumerate(some, start=1)
-            ],
-            -(-len(rows) // ON_A_PAGE),
-        )
+        ranks = np.arange(1, len(rows) + 1)
+        if show == "unlabelled":
+            free = ~np.isin(rows, state.labels.answered())
+            rows, probabilities, ranks = rows[free], probabilities[free], ranks[free]
+        some = slice(first, first + ON_A_PAGE)
+        galaxies = [
+            {
+                "rank": rank,
+                "row": row,
+                "object_id": state.catalogue.object_id(row),
+                "probability": probability,
+                "label": verdicts.get(row, ""),
+            }
+            for rank, row, probability in zip(
+                ranks[some].tolist(), rows[some].tolist(), probabilities[some].tolist(), strict=True
+            )
+        ]
+        return state, galaxies, -(-len(rows) // ON_A_PAGE)
 
     state, galaxies, pages = await service.learners.run(work)
-    return page(request, "results.html", search=state.search, galaxies=galaxies, number=number, pages=pages)
+    return page(request, "results.html", search=state.search, galaxies=galaxies, number=number, pages=pages, show=show)
 
 
 @router.get("/searches/{search_id}/results.{form}")

@@ -107,5 +107,11 @@ def _moment(value: datetime) -> str:
     return value.strftime("%Y-%m-%d %H:%M")
 
 
+def _rounded(value: float) -> str:
+    """To two digits, which is more than an estimate knows."""
+    return f"{float(f'{value:.2g}'):,.0f}"
+
+
 TEMPLATES.env.filters["moment"] = _moment
+TEMPLATES.env.filters["rounded"] = _rounded
 TEMPLATES.env.globals["static"] = static

@@ -50,6 +50,12 @@ class KeyOnly(BaseModel):
     key: RequestKey
 
 
+class Rest(KeyOnly):
+    """What somebody says of all that they have said nothing of."""
+
+    answer: Literal["yes", "no"]
+
+
 @router.post("/searches/{search_id}/rounds")
 async def make_round(
     request: Request,
@@ -104,14 +110,14 @@ def cast_vote(request: Request, round_id: Id, new: NewVote, person: KnownPerson)
 
 
 @router.post("/rounds/{round_id}/rest")
-def say_no_to_the_rest(request: Request, round_id: Id, new: KeyOnly, person: KnownPerson) -> dict[str, Any]:
-    """A no for each stamp of the sheet that nothing was said of."""
+def answer_the_rest(request: Request, round_id: Id, new: Rest, person: KnownPerson) -> dict[str, Any]:
+    """The same answer for each stamp of the sheet that nothing was said of."""
     service = service_of(request)
     sheet, search, shown, answers = _own_sheet(service, round_id, person)
     rest = [one for one in shown if one.row not in answers]
     if rest:
-        vote(service.database, search, [(sheet, one) for one in rest], "no", new.key)
-    return {"places": [one.place for one in rest], "answer": "no"}
+        vote(service.database, search, [(sheet, one) for one in rest], new.answer, new.key)
+    return {"places": [one.place for one in rest], "answer": new.answer}
 
 
 @router.post("/rounds/{round_id}/undo")

@@ -18,10 +18,9 @@ from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.masking import fill_hidden, masked_errors, normalise_patches, random_masks, show_hidden
 from galaxy_models.metrics import balanced_accuracy, knn_precision, linear_probe, macro_auc, mean_interval, nearest
-from galaxy_models.pooling import mean_and_spread
 from galaxy_models.pretraining import as_picture, standardised
 from galaxy_models.training import History, step_seed
-from galaxy_models.volunteer_answers import said_by_answers
+from galaxy_models.volunteer_answers import UNLIKELY, said_by_answers
 from infra.errors import GalaxyError
 from infra.profile import PretrainSettings
 from tasks.figures import save_curves, save_grid, save_scatter
@@ -241,7 +240,13 @@ class PretrainReport:
         table = said_by_answers(classes)
         assert table is not None
         table = table.to(self.device)
-        return self._vectors(rows, lambda rgb: network.tell(mean_and_spread(network.encode(rgb))) @ table)
+
+        def log_chances(rgb: Tensor) -> Tensor:
+            chances = network.describe(rgb)[1]
+            assert chances is not None
+            return chances.log().clamp_min(UNLIKELY) @ table
+
+        return self._vectors(rows, log_chances)
 
     def _told_sheet(self, source: str, rows: Rows, chances: Vectors) -> None:
         surest = [np.argsort(-column, kind="stable")[:SHOWN_STAMPS] for column in chances.T]

@@ -99,9 +99,9 @@ function goOn() {
   });
 }
 
-function noToTheRest() {
+function answerTheRest(answer) {
   later(async () => {
-    const told = await send("rest", { key: requestKey() });
+    const told = await send("rest", { answer, key: requestKey() });
     for (const place of told.places) show(stamps[place], told.answer);
   });
   goOn();
@@ -170,7 +170,9 @@ if (stretch.value !== "viewer") restretch();
 
 next.addEventListener("submit", (event) => { event.preventDefault(); goOn(); });
 document.getElementById("undo").addEventListener("click", undo);
-document.getElementById("rest").addEventListener("click", noToTheRest);
+document.querySelectorAll("[data-rest]").forEach((button) => {
+  button.addEventListener("click", () => answerTheRest(button.dataset.rest));
+});
 
 document.addEventListener("keydown", (event) => {
   if (closer.open || event.ctrlKey || event.metaKey || event.altKey) return;
@@ -187,7 +189,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "z") {
     undo();
   } else if (event.key === "Enter" && !onButton) {
-    if (event.shiftKey) noToTheRest(); else goOn();
+    if (event.shiftKey) answerTheRest("no"); else goOn();
   } else if (event.key === " " && !onButton) {
     lookCloser(stamps[current]);
   } else {

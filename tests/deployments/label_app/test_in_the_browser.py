@@ -143,10 +143,14 @@ def test_a_search_by_keyboard_and_mouse(chromium: Browser, address: str, setting
 
     # what it has found, as a page and as files
     page.get_by_role("link", name="edge-on disks").click()
-    page.get_by_text("are still to be found").wait_for()
+    page.get_by_text("left to find").wait_for()
     page.get_by_role("link", name="Ranked list and export").click()
     ranked = page.locator("ol.stamps li").all_inner_texts()
     assert sum(is_edge_on("galaxy-" + text.rpartition("galaxy-")[2][:3]) for text in ranked[:20]) >= 18
+    assert page.locator("ol.stamps li.yes").count() > 0
+    page.get_by_role("link", name="not labelled yet").click()
+    expect(page.locator("ol.stamps li.yes, ol.stamps li.no")).to_have_count(0)
+    assert page.locator("ol.stamps li").count() > 20
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Parquet").click()
     waiting.value.save_as(tmp_path / "found.parquet")

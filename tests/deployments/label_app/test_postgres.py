@@ -69,7 +69,7 @@ def test_every_statement_is_postgresql_s_too(
     one.send(f"/rounds/{number}/votes", place=0, answer="yes", key="abcdefgh")
     for _ in range(2):
         one.send(f"/rounds/{number}/undo", key="ijklmnop")
-    one.send(f"/rounds/{number}/rest", key="qrstuvwx")
+    one.send(f"/rounds/{number}/rest", answer="no", key="qrstuvwx")
     for browser, kind in ((other, "search"), (other, "review"), (other, "test")):
         browser.sheet(search, kind)
     for path in ("/", f"/searches/{search}", f"/searches/{search}/results.csv", f"/searches/{search}/runs", "/health"):

@@ -62,16 +62,19 @@ def test_the_same_sheet_comes_back_and_a_second_click_makes_no_second_one(browse
     assert re.findall(r'data-answer="(\w+)"', page) == ["unsure"]
 
 
-def test_no_to_the_rest_leaves_what_was_said(browser: Browser) -> None:
+def test_an_answer_to_the_rest_leaves_what_was_said(browser: Browser) -> None:
     search = browser.begin()
     number, stamps = browser.sheet(search)
     browser.send(f"/rounds/{number}/votes", place=0, answer="yes", key="abcdefgh")
-    told = browser.send(f"/rounds/{number}/rest", key="ijklmnop").json()
+    told = browser.send(f"/rounds/{number}/rest", answer="no", key="ijklmnop").json()
     assert told["places"] == list(range(1, len(stamps)))
     answers = re.findall(r'data-answer="(\w+)"', browser.get(f"/rounds/{number}").text)
     assert answers == ["yes"] + ["no"] * (len(stamps) - 1)
     undone = browser.send(f"/rounds/{number}/undo", key="qrstuvwx").json()
     assert undone == {"place": len(stamps) - 1, "answer": None}
+    told = browser.send(f"/rounds/{number}/rest", answer="yes", key="yzabcdef").json()
+    assert told == {"places": [len(stamps) - 1], "answer": "yes"}
+    assert browser.send(f"/rounds/{number}/rest", answer="maybe", key="ghijklmn").status_code == 422
 
 
 def test_examples_by_position_within_two_arcsec(app: FastAPI, browser: Browser) -> None:
