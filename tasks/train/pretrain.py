@@ -13,6 +13,10 @@ from tasks.train.launch import train_in_processes
 from tasks.train.pretexts import tells_answers
 from tasks.train.pretrain_network import Pretraining, initial_network, open_pretraining, train_network
 from tasks.train.pretrain_report import PretrainReport
+from tasks.train.report_neighbours import report_neighbours
+from tasks.train.report_reconstruction import report_reconstruction
+from tasks.train.report_told import report_told
+from tasks.train.report_views import report_views
 
 MODEL_NAME = "galaxy-lvm"
 
@@ -47,12 +51,12 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     report = PretrainReport(prepared, inputs, settings, context.survey, context.folder / "figures", device)
     untrained = initial_network(prepared, pretraining.rows, inputs, settings)
     if "masked" in settings.pretexts:  # nothing else teaches the decoder
-        report.reconstruction(network)
+        report_reconstruction(report, network)
     if set(settings.pretexts) != {"masked"}:
-        report.views(network, untrained)
+        report_views(report, network, untrained)
     if tells_answers(settings):
-        report.told(network)
-    report.neighbours(network, untrained)
+        report_told(report, network)
+    report_neighbours(report, network, untrained)
     report.loss_curve(history)
     return _result(context, pretraining, report)
 
