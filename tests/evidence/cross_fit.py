@@ -5,7 +5,7 @@ pre-training, which takes the stamps alone, not by the training, and not by the 
 which is made on the fold after it. Galaxies of that one count as no labels, for any network: all have the same.
 
 By default the last two folds are tested. While network, pre-training and simulator were made, results on the first
-three were looked at; the others had no part in it.
+three were looked at; the others were left aside, but for what runs report of the survey's own split.
 """
 
 from __future__ import annotations
