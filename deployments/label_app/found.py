@@ -46,7 +46,7 @@ async def show_results(
         if show == "unlabelled":
             free = ~np.isin(rows, state.labels.answered())
             rows, probabilities, ranks = rows[free], probabilities[free], ranks[free]
-        some = slice(first, first + ON_A_PAGE)
+        some, held = slice(first, first + ON_A_PAGE), set(state.held.tolist())
         galaxies = [
             {
                 "rank": rank,
@@ -54,6 +54,7 @@ async def show_results(
                 "object_id": state.catalogue.object_id(row),
                 "probability": probability,
                 "label": verdicts.get(row, ""),
+                "held_back": row in held,
             }
             for rank, row, probability in zip(
                 ranks[some].tolist(), rows[some].tolist(), probabilities[some].tolist(), strict=True
