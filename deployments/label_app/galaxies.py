@@ -43,11 +43,15 @@ async def show_galaxy(
     person: KnownPerson,
     stretch: StretchName = "viewer",
     part: bool = False,
+    blind: bool = False,
 ) -> Response:
-    """A galaxy at large, with its neighbours and what the catalogue says; `part` leaves out what is around it."""
+    """A galaxy at large, with its neighbours and what the catalogue says.
+
+    `part` leaves out what is around it, `blind` what models and people said of it, and whom it is like.
+    """
     service = service_of(request)
     content = await service.learners.run(_describe, service, catalogue, row)
-    return page(request, "galaxy_part.html" if part else "galaxy.html", stretch=stretch, **content)
+    return page(request, "galaxy_part.html" if part else "galaxy.html", stretch=stretch, blind=blind, **content)
 
 
 def _describe(service: Service, name: str, row: int) -> dict[str, Any]:

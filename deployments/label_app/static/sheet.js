@@ -134,7 +134,8 @@ async function fill(address) {
 async function lookCloser(stamp) {
   closerContent.textContent = "…";
   closer.showModal();
-  await fill(`/galaxies/${sheet.dataset.catalogue}/${stamp.dataset.row}?stretch=${stretch.value}`);
+  const blind = sheet.dataset.blind ? "&blind=true" : "";
+  await fill(`/galaxies/${sheet.dataset.catalogue}/${stamp.dataset.row}?stretch=${stretch.value}${blind}`);
 }
 
 stamps.forEach((stamp, place) => {
