@@ -29,7 +29,6 @@ PRESUMED_ANSWERS = 7.5
 LOGIT = 4.0
 """Logit of a row on which the function, fitted to -1 and 1, is 1."""
 
-
 RIDGE = 1e-5
 """Added to the kernel of a row with itself, so that rows that are all but the same do no harm."""
 

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .lvm import GalaxyLVM
-from .volunteer_answers import TOLD_COLUMNS, UNLIKELY
+from .volunteer_answers import TOLD_COLUMNS, UNLIKELY, log_chances
 
 
 def told_in(names: Collection[str]) -> tuple[str, ...]:
@@ -35,4 +35,4 @@ def seen_by(network: GalaxyLVM, rgb: Tensor, *, told: bool) -> Tensor:
     embedding, chances = network.describe(rgb)
     if not told or chances is None:
         return embedding
-    return torch.cat([embedding, chances.log().clamp_min(UNLIKELY)], dim=1)
+    return torch.cat([embedding, log_chances(chances)], dim=1)

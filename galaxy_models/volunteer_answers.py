@@ -57,6 +57,11 @@ UNLIKELY = -6.0
 """Least log-chance that heads are told: a network that is too sure must not rule a class out."""
 
 
+def log_chances(chances: Tensor) -> Tensor:
+    """Of chances of any shape, none below `UNLIKELY`."""
+    return chances.log().clamp_min(UNLIKELY)
+
+
 def way_to(answer: Answer) -> tuple[Answer, ...]:
     """The answers along the tree (`votes.TREE`) that end with this one."""
     question, _ = answer

@@ -10,7 +10,7 @@ from torch import Tensor
 
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.metrics import macro_auc
-from galaxy_models.volunteer_answers import UNLIKELY, said_by_answers
+from galaxy_models.volunteer_answers import log_chances, said_by_answers
 from tasks.figures import save_grid
 from tasks.ingest.labels import class_codes, class_names
 from tasks.train.common import Rows
@@ -44,12 +44,12 @@ def _told(report: PretrainReport, network: GalaxyLVM, rows: Rows, classes: Seque
     assert table is not None
     table = table.to(report.device)
 
-    def log_chances(rgb: Tensor) -> Tensor:
+    def said(rgb: Tensor) -> Tensor:
         chances = network.describe(rgb)[1]
         assert chances is not None
-        return chances.log().clamp_min(UNLIKELY) @ table
+        return log_chances(chances) @ table
 
-    return report.vectors(rows, log_chances)
+    return report.vectors(rows, said)
 
 
 def _sheet(report: PretrainReport, source: str, rows: Rows, chances: Vectors) -> None:

@@ -144,11 +144,12 @@ class SearchEvidence:
         size, training, tasks = self.size, self.size.training, []
         for labels in sorted(training.labels, reverse=True):
             tasks += [Task(t, labels=labels, draw=d) for t in training.targets for d in range(training.draws)]
+        judged_alike = large(tuple(self.targets.values()))
         for name, target in sorted(self.targets.items(), key=lambda each: -len(each[1].rows)):
             for strategy in STRATEGIES:
                 tasks.append(Task(name, strategy=strategy, seeds=size.seeds))
                 tasks.append(Task(name, strategy=strategy, seeds=size.fewer_seeds, error=ERROR))
-                if target in large(tuple(self.targets.values())):
+                if target in judged_alike:
                     tasks.append(Task(name, strategy=strategy, seeds=size.seeds, held_out=True))
             for features in self.maker.names:
                 taught = features == ALIGN and target.source == ALIGNED_SOURCE

@@ -149,9 +149,9 @@ def _held_out(bench: Workbench, results: Results) -> None:
     precision, rows = {}, []
     for name in STRATEGIES:
         of = [results.curves(target.name, name, held_out=True) or [] for target in targets]
-        precision[name], area = (np.array([values(each, what) for each in of]) for what in ("precision", "auc"))
+        precision[name], aucs = (np.array([values(each, what) for each in of]) for what in ("precision", "auc"))
         cells = [f"{_cell(each, 'precision')} / {_cell(each, 'auc')}" for each in of]
-        rows.append([name, *cells, f"{precision[name].mean():.3f} / {area.mean():.3f}"])
+        rows.append([name, *cells, f"{precision[name].mean():.3f} / {aucs.mean():.3f}"])
     bench.table(
         "All strategies judged by the same galaxies, half of the pool that is never shown",
         head,
