@@ -1,37 +1,51 @@
-"""Write RESULTS.md from the newest line of each benchmark and the tables of the evidence: `make results`."""
+"""Bring RESULTS.md up to date with what was measured here, and with the tables of the evidence: `make results`.
+
+Figures that were not measured here stay as they are.
+"""
 
 from __future__ import annotations
 
 import json
+from pathlib import Path
 
 from tests.benchmarks.result import RESULTS
 from tests.evidence.parts import PARTS
 from tests.evidence.workbench import TABLES
+
+PAGE = Path(__file__).with_name("RESULTS.md")
 
 HEAD = """# Results
 
 The newest figure of each benchmark and of the evidence, by `make bench`, `make evidence` and `make results`. Machines
 are shared and noisy: read ratios, and absolute times as what was seen once.
 
-| name | value | unit | goal | reached | date | commit |
-|---|---|---|---|---|---|---|
 """
+COLUMNS = ("name", "value", "unit", "goal", "reached", "date", "commit")
 
 
-def table() -> str:
-    """The whole of RESULTS.md."""
-    newest: dict[str, dict[str, object]] = {}
-    for text in RESULTS.read_text().splitlines():
-        line = json.loads(text)
-        newest[line["name"]] = line
-    rows = [
-        f"| {line['name']} | {line['value']} | {line['unit']} | {line['goal']} | {'yes' if line['reached'] else 'no'} "
-        f"| {line['date']} | {line['commit']} |"
-        for _, line in sorted(newest.items())
-    ]
-    tables = [path.read_text() for path in (TABLES / f"{part}.md" for part in PARTS) if path.exists()]
-    return "\n".join([HEAD + "\n".join(rows) + "\n", *(["## Evidence\n"] if tables else []), *tables])
+def page(before: str, lines: str) -> str:
+    """The whole of RESULTS.md, but for the evidence.
+
+    Parameters
+    ----------
+    before
+        RESULTS.md as it was; its rows stay where `lines` have none of the name.
+    lines
+        Of `tests.benchmarks.result.report`, the newest last.
+    """
+    rows = {}
+    for text in before.split("\n## ")[0].splitlines():
+        cells = text.strip("|").split("|")
+        if text.startswith("| ") and len(cells) == len(COLUMNS) and cells[0].strip() != COLUMNS[0]:
+            rows[cells[0].strip()] = text
+    for line in map(json.loads, lines.splitlines()):
+        line["reached"] = "yes" if line["reached"] else "no"
+        rows[line["name"]] = f"| {' | '.join(str(line[column]) for column in COLUMNS)} |"
+    head = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
+    return HEAD + "\n".join([*head, *(rows[name] for name in sorted(rows))]) + "\n"
 
 
 if __name__ == "__main__":
-    RESULTS.with_name("RESULTS.md").write_text(table())
+    measured = RESULTS.read_text() if RESULTS.exists() else ""
+    tables = [path.read_text() for path in (TABLES / f"{part}.md" for part in PARTS) if path.exists()]
+    PAGE.write_text("\n".join([page(PAGE.read_text(), measured), "## Evidence\n", *tables]))

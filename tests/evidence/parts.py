@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from multiprocessing import get_context
 
 import torch
@@ -24,9 +23,8 @@ PARTS = FIRST + BESIDE
 AT_ONCE = 2
 
 
-def measure_all(parts: Collection[str], *, full: bool, keep: bool) -> None:
-    """Measure those named; what was measured before by the same code is not measured again."""
-    one = partial(measure, full=full, keep=keep)
+def measure_all(parts: Collection[str], one: Callable[[str], None]) -> None:
+    """Measure those named, each by `one`; what was measured before by the same code is not measured again."""
     for part in FIRST:
         if part in parts:
             one(part)
@@ -35,6 +33,6 @@ def measure_all(parts: Collection[str], *, full: bool, keep: bool) -> None:
         list(pool.map(one, [part for part in BESIDE if part in parts]))
 
 
-def measure(part: str, *, full: bool, keep: bool) -> None:
+def measure(part: str, *, full: bool, keep: bool, seeds: int) -> None:
     """One part, in this process."""
-    importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, full, keep))
+    importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, full, keep, seeds))

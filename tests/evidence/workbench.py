@@ -34,11 +34,14 @@ class Workbench:
         Whether the whole is asked for, or a size for two cores.
     keep
         Take measurements that older code made; by default those of other code are made again.
+    seeds
+        Of what is compared seed by seed at the small size: searches, and shares of the tasks.
     """
 
     part: str
     full: bool = False
     keep: bool = False
+    seeds: int = 3
 
     @property
     def folder(self) -> Path:
