@@ -42,6 +42,13 @@ PRESUMED = 300
 """Unlabelled rows that stand for what is not wanted, while too few answers say so."""
 
 
+FEW = 8
+"""Answers of a kind, below which none of them is doubted."""
+
+CLEAR = 1.0
+"""Logit, both kinds weighing alike, from which the other answers clearly speak against one."""
+
+
 @dataclass(frozen=True)
 class Preference:
     """What the answers so far say about every row.
@@ -159,6 +166,18 @@ class Preference:
         left[self.rows] = False
         left[np.asarray(exclude, np.int64)] = False
         return estimate_remaining(self.scores[left], self.calibration, self._shown(), self.seed)
+
+    def at_odds(self) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
+        """(k,) labelled rows that the other answers alone would have had otherwise, the clearest first; (k,) labels.
+
+        They are slips, or galaxies on the border. None before `FEW` of each kind: then a single answer carries much.
+        """
+        if self.kernel is None or min(self.wanted.sum(), (~self.wanted).sum()) < FEW:
+            return self.rows[:0], self.wanted[:0]
+        agrees = np.where(self.wanted, self.kernel.unseen, -self.kernel.unseen)
+        order = np.argsort(agrees, kind="stable")
+        order = order[agrees[order] < -CLEAR]
+        return self.rows[order], self.wanted[order]
 
     def _vectors(self, rows: NDArray[np.int64]) -> NDArray[np.float32]:
         assert self.kernel is not None

@@ -6,6 +6,7 @@ import json
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -204,6 +205,11 @@ class Library:
         found = [path.parent for path in self._settings.catalogues.glob(f"*/*/{PROOF}")]
         found = [path for path in found if (path / EMBEDDINGS).is_file() and not path.name.startswith(".")]
         return sorted(found, key=lambda path: (path / PROOF).stat().st_mtime, reverse=True)
+
+    def title(self, folder: Path) -> str:
+        """What people know a catalogue by: the survey's name, and when it was published."""
+        when = datetime.fromtimestamp((folder / PROOF).stat().st_mtime, UTC)
+        return f"{folder.parent.name}, published {when:%Y-%m-%d %H:%M} UTC"
 
     def catalogue(self, name: str) -> Catalogue:
         """A catalogue by its name, which is compared and never made a path of.

@@ -10,11 +10,11 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
 from deployments.label_app.database import Database
-from deployments.label_app.labels import TEST, Labels, current_labels
+from deployments.label_app.labels import OPINIONS, TEST, Labels, current_labels
 from deployments.label_app.tables import Round, Search, Shown, Vote
 
-SEARCH, REVIEW, EXAMPLE = "search", "review", "example"
-KINDS = (SEARCH, REVIEW, TEST)
+SEARCH, BEST, CHECK, REVIEW, EXAMPLE = "search", "best", "check", "review", "example"
+KINDS = (SEARCH, BEST, CHECK, REVIEW, TEST)
 
 
 @dataclass(frozen=True)
@@ -66,6 +66,12 @@ def last_round(session: Session, search_id: int, person: str, kind: str) -> Roun
     return session.scalar(select(Round).where(*mine).order_by(Round.number.desc()).limit(1))
 
 
+def round_before(session: Session, sheet: Round) -> Round | None:
+    """The sheet of the same kind that the person was shown before it."""
+    mine = (Round.search_id == sheet.search_id, Round.person == sheet.person, Round.kind == sheet.kind)
+    return session.scalar(select(Round).where(*mine, Round.number == sheet.number - 1))
+
+
 def shown_in(session: Session, round_id: int) -> list[Shown]:
     """The stamps of a sheet in their order."""
     return list(session.scalars(select(Shown).where(Shown.round_id == round_id).order_by(Shown.place)))
@@ -105,6 +111,13 @@ def undo(database: Database, search: Search, sheet: Round, key: str) -> Vote | N
         with database.reading() as session:
             chosen = select(taken_back).join(Vote, Vote.undoes == taken_back.id)
             return session.scalar(chosen.where(Vote.person == sheet.person, Vote.request_key == f"{key}.undo"))
+
+
+def likely_wanted(session: Session, sheet: Round) -> tuple[int, int]:
+    """Of what a sheet showed as likely: how many were wanted, and how many were answered with yes or no."""
+    answers = labels_in(session, sheet)
+    said = [answers.get(one.row) for one in shown_in(session, sheet.id) if one.reason == "best"]
+    return said.count("yes"), sum(answer in OPINIONS for answer in said)
 
 
 def labels_of(session: Session, search_id: int, *, test: bool = False) -> Labels:

@@ -7,13 +7,14 @@ from typing import Annotated, Literal
 import numpy as np
 from fastapi import APIRouter, Query, Request, Response
 
+from deployments.label_app.events import BEST, last_round
 from deployments.label_app.pages import page
 from deployments.label_app.people import Person
 from deployments.label_app.results import ranked_rows, ranked_table
 from deployments.label_app.searches import find_or_404
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
-from deployments.label_app.sheets import State, state_of
+from deployments.label_app.states import State, state_of
 from infra.errors import GalaxyError
 from tasks.search.export import export
 
@@ -63,7 +64,18 @@ async def show_results(
         return state, galaxies, -(-len(rows) // ON_A_PAGE)
 
     state, galaxies, pages = await service.learners.run(work)
-    return page(request, "results.html", search=state.search, galaxies=galaxies, number=number, pages=pages, show=show)
+    with service.database.reading() as session:
+        last = last_round(session, search_id, person.name, BEST)
+    return page(
+        request,
+        "results.html",
+        search=state.search,
+        galaxies=galaxies,
+        number=number,
+        pages=pages,
+        show=show,
+        sheets=0 if last is None else last.number,
+    )
 
 
 @router.get("/searches/{search_id}/results.{form}")

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 from urllib.parse import urlencode
 
-from fastapi import APIRouter, Path, Request, Response
+from fastapi import APIRouter, Path, Query, Request, Response
 
 from deployments.label_app.pages import A_YEAR, page
+from deployments.label_app.searches import find_or_404
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import LARGEST_ID, Service, service_of
 
@@ -44,14 +45,19 @@ async def show_galaxy(
     stretch: StretchName = "viewer",
     part: bool = False,
     blind: bool = False,
+    search: Annotated[int | None, Query(ge=1, le=LARGEST_ID)] = None,
 ) -> Response:
     """A galaxy at large, with its neighbours and what the catalogue says.
 
-    `part` leaves out what is around it, `blind` what models and people said of it, and whom it is like.
+    `part` leaves out what is around it, `blind` what models and people said of it, and whom it is like; `search` is the
+    one that it was opened from.
     """
     service = service_of(request)
     content = await service.learners.run(_describe, service, catalogue, row)
-    return page(request, "galaxy_part.html" if part else "galaxy.html", stretch=stretch, blind=blind, **content)
+    with service.database.reading() as session:
+        opened_from = None if search is None else find_or_404(session, search)
+    template = "galaxy_part.html" if part else "galaxy.html"
+    return page(request, template, stretch=stretch, blind=blind, search=opened_from, **content)
 
 
 def _describe(service: Service, name: str, row: int) -> dict[str, Any]:

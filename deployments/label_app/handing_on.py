@@ -17,7 +17,7 @@ from deployments.label_app.people import Person
 from deployments.label_app.searches import find_or_404
 from deployments.label_app.security import KnownAdmin, KnownPerson
 from deployments.label_app.service import Id, Service, service_of
-from deployments.label_app.sheets import State
+from deployments.label_app.states import State
 from deployments.label_app.tables import Search, StartedRun
 from tasks.search.labels import PublishedLabels, publish_labels
 from tasks.search.lesson import Lesson

@@ -12,15 +12,14 @@ from numpy.typing import NDArray
 from deployments.label_app.labels import Labels
 from deployments.label_app.quality import Quality, quality_of
 from deployments.label_app.service import Service
-from deployments.label_app.sheets import State
+from deployments.label_app.states import State, learnt
 from galaxy_models.preference import agreement
 
 
 def ranked_rows(service: Service, state: State) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
     """(n,) all galaxies that can be searched, the likeliest first, and (n,) their probabilities."""
-    preference = service.learners.preference(state.search.id, state.catalogue, state.teaching, state.search.seed)
     rows = np.flatnonzero(state.catalogue.searchable).astype(np.int64)
-    probabilities = preference.probabilities(rows)
+    probabilities = learnt(service, state).probabilities(rows)
     order = np.argsort(-probabilities, kind="stable")
     return rows[order], probabilities[order]
 
@@ -80,5 +79,4 @@ def tested_quality(service: Service, state: State, test_labels: Labels, threshol
     rows, wanted = test_labels.wanted()
     if not len(rows) or not state.teaching.is_enough:
         return None
-    preference = service.learners.preference(state.search.id, state.catalogue, state.teaching, state.search.seed)
-    return quality_of(preference.probabilities(rows), wanted, threshold)
+    return quality_of(learnt(service, state).probabilities(rows), wanted, threshold)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -10,7 +11,16 @@ from pydantic import BaseModel, ConfigDict, Field
 from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
-from deployments.label_app.events import labels_in, labels_of, shown_in, undo, vote
+from deployments.label_app.events import (
+    SEARCH,
+    labels_in,
+    labels_of,
+    likely_wanted,
+    round_before,
+    shown_in,
+    undo,
+    vote,
+)
 from deployments.label_app.labels import TEST
 from deployments.label_app.pages import page
 from deployments.label_app.people import Person
@@ -22,6 +32,9 @@ from deployments.label_app.tables import Round, Search, Shown
 router = APIRouter()
 
 RequestKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,40}$")]
+ENOUGH = 10
+"""Wanted galaxies, before which a sheet that brings little is a poor start and no end."""
+
 REASON_TITLES = {
     "best": "likely",
     "uncertain": "uncertain",
@@ -29,6 +42,8 @@ REASON_TITLES = {
     "random": "random",
     "words": "by your words",
     "symbol": "by your symbol",
+    "said_yes": "you said yes",
+    "said_no": "you said no",
     "review": "second opinion",
     "test": "test",
 }
@@ -61,7 +76,7 @@ async def make_round(
     request: Request,
     search_id: Id,
     person: KnownPerson,
-    kind: Annotated[Literal["search", "review", "test"], Form()] = "search",
+    kind: Annotated[Literal["search", "best", "check", "review", "test"], Form()] = "search",
     after: Annotated[int, Form(ge=0, le=LARGEST_ID)] = 0,
 ) -> Response:
     """The next sheet, chosen in one of the learners' threads."""
@@ -78,6 +93,7 @@ def show_round(request: Request, round_id: Id, person: KnownPerson) -> Response:
         sheet, search = _sheet_of(session, round_id, person)
         shown, answers = shown_in(session, round_id), labels_in(session, sheet)
         verdicts = labels_of(session, search.id, test=sheet.kind == TEST).verdicts()
+        nearly_done = sheet.kind == SEARCH and _brought_little(session, sheet, verdicts)
     here = {one.row for one in shown}
     elsewhere = Counter(verdict for row, verdict in verdicts.items() if row not in here)
     stamps = [
@@ -92,7 +108,15 @@ def show_round(request: Request, round_id: Id, person: KnownPerson) -> Response:
         }
         for one in shown
     ]
-    return page(request, "round.html", search=search, sheet=sheet, stamps=stamps, counts=elsewhere)
+    return page(
+        request,
+        "round.html",
+        search=search,
+        sheet=sheet,
+        stamps=stamps,
+        counts=elsewhere,
+        nearly_done=nearly_done,
+    )
 
 
 @router.post("/rounds/{round_id}/votes")
@@ -132,6 +156,15 @@ def take_back(request: Request, round_id: Id, new: KeyOnly, person: KnownPerson)
         answer = labels_in(session, sheet).get(undone.row)
     [place] = [one.place for one in shown if one.row == undone.row]
     return {"place": place, "answer": answer}
+
+
+def _brought_little(session: Session, sheet: Round, verdicts: Mapping[int, str]) -> bool:
+    """Whether much was found, and hardly any likely galaxy of the sheet before was wanted."""
+    before = round_before(session, sheet)
+    if before is None or list(verdicts.values()).count("yes") < ENOUGH:
+        return False
+    wanted, answered = likely_wanted(session, before)
+    return answered >= ENOUGH // 2 and wanted <= answered // 4
 
 
 def _own_sheet(service: Service, round_id: int, person: Person) -> tuple[Round, Search, list[Shown], dict[int, str]]:

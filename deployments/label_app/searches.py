@@ -23,12 +23,15 @@ from deployments.label_app.people import Person
 from deployments.label_app.results import agreements, tested_quality
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
-from deployments.label_app.sheets import first_sheet_of, remaining, state_of
+from deployments.label_app.sheets import first_sheet_of
+from deployments.label_app.states import State, at_odds, remaining, state_of
 from deployments.label_app.tables import NAME_LENGTH, WORDS_LENGTH, Description, Round, Search, Upload
 from deployments.label_app.uploads import LARGEST_FILE, MOST_PICTURES, as_png, open_uploads
 from galaxy_models.symbols import known_symbols
+from galaxy_models.volunteer_answers import said_by_answers
 from infra.errors import GalaxyError
 from tasks.search.described import MODEL, has_aligned
+from tasks.search.features import has_told
 
 router = APIRouter()
 
@@ -46,6 +49,8 @@ class Given:
 
 
 THRESHOLD = 0.5
+WANTED_SHOWN = 16
+"""Of what was said yes to, on the page of a search."""
 
 
 @router.get("/")
@@ -110,13 +115,17 @@ def find_or_404(session: Session, search_id: int) -> Search:
 def _form(request: Request, given: Given, status: int = 200, problem: str = "") -> Response:
     library = service_of(request).library
     folders = library.folders()
+    aligned = [folder for folder in folders if has_aligned(folder)]
+    told = [name for name in known_symbols() if said_by_answers([name]) is not None]
+    symbols = known_symbols() if aligned else told if any(map(has_told, folders)) else []
     return page(
         request,
         "new.html",
         status,
-        catalogues=[(folder.name, f"{folder.parent.name}, {folder.name}") for folder in folders],
-        undescribed=[folder for folder in folders if not has_aligned(folder)],
-        symbols=known_symbols(),
+        catalogues={folder.name: library.title(folder) for folder in folders},
+        unaligned=[(library.title(folder), folder.parent.name) for folder in folders if folder not in aligned],
+        words=bool(aligned),
+        symbols=symbols,
         empty="" if folders else library.explain_empty(),
         problem=problem,
         given=given,
@@ -192,12 +201,15 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
         state = state_of(service, session, search_id, person)
         tested = labels_of(session, search_id, test=True)
         sheets = list(session.scalars(select(Round).where(Round.search_id == search_id).order_by(Round.id)))
+    enough = state.teaching.is_enough
     mine = {kind: [sheet for sheet in sheets if (sheet.person, sheet.kind) == (person.name, kind)] for kind in KINDS}
     return {
         "search": search,
         "state": state,
         "counts": state.labels.counts(),
-        "left": remaining(service, state) if state.teaching.is_enough else None,
+        "left": remaining(service, state) if enough else None,
+        "wanted": _wanted_first(state)[:WANTED_SHOWN],
+        "at_odds": len(at_odds(service, state, person)[0]) if enough else 0,
         "galaxies": int(state.catalogue.searchable.sum()),
         "mine": mine,
         "people": _people(state.labels),
@@ -206,6 +218,12 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
         "quality": tested_quality(service, state, tested, THRESHOLD),
         "others_labelled": any(name != person.name for name in state.labels.of_person),
     }
+
+
+def _wanted_first(state: State) -> list[int]:
+    """Rows that are wanted: those that the search began with, then the newest."""
+    rows, since = [row for row, said in state.labels.verdicts().items() if said == "yes"], state.labels.rounds
+    return sorted(rows, key=lambda row: (since[row] is not None, -(since[row] or 0)))
 
 
 def _people(labels: Labels) -> list[tuple[str, dict[str, int]]]:

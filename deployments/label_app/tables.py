@@ -73,7 +73,8 @@ class Round(Base):
     Attributes
     ----------
     kind
-        `search`, `review` (stamps that others have labelled) or `test` (random ones, kept apart from training).
+        `search`; `best` (the top of the ranked list); `check` (what the person has said and other answers speak
+        against); `review` (what others have labelled); or `test` (random ones, kept apart from training).
     learner
         Digest of the labels, catalogue and model that the learner learnt from; null for random sheets.
     left, left_low, left_high

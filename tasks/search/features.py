@@ -118,6 +118,11 @@ def feature_cache(settings: Settings) -> Path:
     return settings.home / "label" / "features"
 
 
+def has_told(catalogue: Path) -> bool:
+    """Whether the vision model told answers of a published catalogue's galaxies."""
+    return bool(told_in(pq.read_schema(catalogue / PREDICTIONS).names))
+
+
 def read_proof(catalogue: Path) -> dict[str, Any]:
     """What a published catalogue says of itself; raises GalaxyError if the folder is none."""
     try:

@@ -51,6 +51,20 @@ def test_kappa_is_one_for_alike_zero_for_chance_and_below_for_opposites() -> Non
     assert agreement([True, True], [True, True]) == 1
 
 
+def test_answers_that_the_others_speak_against_are_named_and_few_answers_name_none() -> None:
+    features, wanted = population(400, share=0.5)
+    features[:, :3] *= 3
+    rows = np.arange(60)
+    slips = np.array([5, 17, 40])
+    answers = wanted[rows].copy()
+    answers[slips] = ~answers[slips]
+    doubted, said = Preference.learn(features, rows, answers).at_odds()
+    assert set(slips) <= set(doubted[:5].tolist()) and len(doubted) < 8
+    assert np.array_equal(said, answers[doubted])
+    few = Preference.learn(features, rows[:12], answers[:12])
+    assert not len(few.at_odds()[0])
+
+
 SMALL = settings(max_examples=10, deadline=None, derandomize=True)
 
 

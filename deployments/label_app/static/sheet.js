@@ -9,6 +9,7 @@ const trouble = document.getElementById("trouble");
 const next = document.getElementById("next");
 const closer = document.getElementById("closer");
 const closerContent = document.getElementById("closer-content");
+const closerAnswers = document.getElementById("closer-answers");
 const stretch = document.getElementById("stretch");
 
 const CYCLE = ["yes", "no", "unsure", "skip"];
@@ -120,6 +121,7 @@ function columns() {
 
 async function fill(address) {
   const url = new URL(address, location.href);
+  closerAnswers.hidden = !url.pathname.endsWith(`/${stamps[current].dataset.row}`); // a neighbour is not asked for
   url.searchParams.set("part", "true");
   const answer = await fetch(url, { headers: { accept: "application/json" } });
   if (!answer.ok) {
@@ -133,9 +135,19 @@ async function fill(address) {
 
 async function lookCloser(stamp) {
   closerContent.textContent = "…";
-  closer.showModal();
+  if (!closer.open) closer.showModal();
   const blind = sheet.dataset.blind ? "&blind=true" : "";
   await fill(`/galaxies/${sheet.dataset.catalogue}/${stamp.dataset.row}?stretch=${stretch.value}${blind}`);
+}
+
+function answerCloser(answer) {
+  vote(stamps[current], answer);
+  if (current + 1 < stamps.length) {
+    current += 1;
+    lookCloser(stamps[current]);
+  } else {
+    closer.close();
+  }
 }
 
 stamps.forEach((stamp, place) => {
@@ -144,7 +156,7 @@ stamps.forEach((stamp, place) => {
     if (event.detail === 0) return; // Enter and space have meanings of their own
     vote(stamp, CYCLE[(CYCLE.indexOf(stamp.dataset.answer) + 1) % CYCLE.length]);
   });
-  stamp.querySelector(".zoom").addEventListener("click", () => lookCloser(stamp));
+  stamp.querySelector(".zoom").addEventListener("click", () => { current = place; lookCloser(stamp); });
   stamp.querySelectorAll("[data-say]").forEach((button) => {
     button.addEventListener("click", () => vote(stamp, button.dataset.say));
   });
@@ -158,6 +170,14 @@ closerContent.addEventListener("click", (event) => {
   fill(link.href);
 });
 closer.addEventListener("close", () => focusOn(current));
+closer.addEventListener("keydown", (event) => {
+  if (!(event.key in KEYS) || event.ctrlKey || event.metaKey || event.altKey || closerAnswers.hidden) return;
+  event.preventDefault();
+  answerCloser(KEYS[event.key]);
+});
+closerAnswers.querySelectorAll("[data-closer]").forEach((button) => {
+  button.addEventListener("click", () => answerCloser(button.dataset.closer));
+});
 
 stretch.value = sessionStorage.getItem("stretch") || "viewer";
 function restretch() {

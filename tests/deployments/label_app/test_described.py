@@ -124,6 +124,17 @@ def test_without_aligned_embeddings_the_page_says_how_to_make_them(browser: Brow
     assert answer.status_code == 400 and "--stages align,infer" in answer.text
 
 
+def test_symbols_are_offered_without_aligned_embeddings_where_the_vision_model_tells_their_classes(
+    browser: Browser, settings: Settings, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (settings.catalogues / "tiny" / CATALOGUE / "align_embeddings.npy").unlink()
+    assert 'name="symbol"' not in browser.get("/searches/new").text
+    monkeypatch.setattr("deployments.label_app.searches.has_told", lambda catalogue: True)
+    page = browser.get("/searches/new").text
+    assert 'value="edge_on_disk"' in page and 'name="words"' not in page
+    assert 'value="odd"' not in page, "a class that no answer says"
+
+
 def test_a_model_that_is_gone_is_told(browser: Browser, monkeypatch: pytest.MonkeyPatch) -> None:
     def gone(*_: object) -> None:
         raise GalaxyError("no version of galaxy-align is called '2'; run stage `align` first")

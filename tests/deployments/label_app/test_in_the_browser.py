@@ -131,12 +131,26 @@ def test_a_search_by_keyboard_and_mouse(chromium: Browser, address: str, setting
     page.locator('dialog img.large[src$="negative.jpg"]').wait_for()
     page.keyboard.press("Escape")
     expect(page.locator("dialog")).to_be_hidden()
+    # at large, keys answer and go on to the next; a neighbour is only looked at
+    page.get_by_role("button", name=f"Look closer at {shown[0]}").click()
+    page.locator("dialog").get_by_role("heading", name=shown[0], exact=True).wait_for()
+    page.locator("dialog .small-stamps a").first.click()
+    expect(page.locator("#closer-answers")).to_be_hidden()
+    page.keyboard.press("Escape")
+    page.get_by_role("button", name=f"Look closer at {shown[0]}").click()
+    page.locator("dialog").get_by_role("heading", name=shown[0], exact=True).wait_for()
+    page.keyboard.press("n")
+    page.locator("dialog").get_by_role("heading", name=shown[1], exact=True).wait_for()
+    page.locator("dialog").get_by_role("button", name="unsure").click()
+    page.locator("dialog").get_by_role("heading", name=shown[2], exact=True).wait_for()
+    page.keyboard.press("Escape")
+    assert answers(page)[:3] == ["no", "unsure", ""]
     page.get_by_label("Show").select_option("faint")
     page.locator('.stamp img[src$="faint.jpg"]').first.wait_for()
     for place, name in enumerate(shown):
         if is_edge_on(name):
             page.locator(".stamp").nth(place).get_by_role("button", name="yes", exact=True).click()
-        elif place == 0:
+        elif place < 2:
             page.locator(".stamp").nth(place).get_by_role("button", name="no", exact=True).click()
     page.get_by_role("button", name="No to the rest").click()
     page.get_by_text("Sheet 3").wait_for()
@@ -151,6 +165,9 @@ def test_a_search_by_keyboard_and_mouse(chromium: Browser, address: str, setting
     page.get_by_role("link", name="not labelled yet").click()
     expect(page.locator("ol.stamps li.yes, ol.stamps li.no")).to_have_count(0)
     assert page.locator("ol.stamps li").count() > 20
+    page.get_by_role("button", name="Label the best of these").click()
+    page.get_by_text("The likeliest without a label, sheet 1").wait_for()
+    page.go_back()
     with page.expect_download() as waiting:
         page.get_by_role("link", name="Parquet").click()
     waiting.value.save_as(tmp_path / "found.parquet")

@@ -77,6 +77,75 @@ def test_an_answer_to_the_rest_leaves_what_was_said(browser: Browser) -> None:
     assert browser.send(f"/rounds/{number}/rest", answer="maybe", key="ghijklmn").status_code == 422
 
 
+def test_the_top_of_the_ranked_list_can_be_labelled(app: FastAPI, browser: Browser) -> None:
+    search = browser.begin()
+    done = [name for number in range(2) for name, _ in browser.label(search, after=number)]
+    listed = browser.get(f"/searches/{search}/results?show=unlabelled").text
+    free = [name for name in re.findall(r"<br>(galaxy-\d+)<", listed) if name not in held_of(app, search)]
+    number, stamps = browser.sheet(search, "best")
+    shown = [name for name, _ in stamps]
+    assert {why for _, why in stamps} == {"likely"} and len(shown) == 16
+    assert not {*done, "galaxy-000"} & set(shown)
+    twin = {"galaxy-001", "galaxy-002"}
+    assert [name for name in shown if name not in twin] == [n for n in free if n not in twin][: len(set(shown) - twin)]
+    browser.send(f"/rounds/{number}/rest", answer="no", key="abcdefgh")
+    assert not set(shown) & {name for name, _ in browser.sheet(search, "best", after=1)[1]}
+    assert not set(shown) & {name for name, _ in browser.sheet(search, after=2)[1]}
+
+
+def test_a_slip_is_shown_again_once_and_the_new_answer_holds(browser: Browser) -> None:
+    search = browser.begin()
+    assert "your answers" not in browser.get(f"/searches/{search}").text
+    number, stamps = browser.sheet(search)
+    [slip, *_] = [place for place, (name, _) in enumerate(stamps) if is_edge_on(name)]
+    for place, (name, _) in enumerate(stamps):
+        answer = "yes" if is_edge_on(name) and place != slip else "no"
+        browser.send(f"/rounds/{number}/votes", place=place, answer=answer, key=f"first-{place:08d}")
+    browser.label(search, after=1)
+    browser.label(search, after=2)
+    assert "Look again at" in browser.get(f"/searches/{search}").text
+    number, again = browser.sheet(search, "check")
+    assert (stamps[slip][0], "you said no") in again
+    page = browser.get(f"/rounds/{number}").text
+    assert "data-rest" not in page, "what is left unanswered keeps its answer"
+    place = [name for name, _ in again].index(stamps[slip][0])
+    before = browser.get(f"/searches/{search}").text
+    browser.send(f"/rounds/{number}/votes", place=place, answer="yes", key="corrected")
+    after = browser.get(f"/searches/{search}").text
+    yes, no = (int(re.findall(rf'<b class="{kind}">(\d+)</b>', before)[0]) for kind in ("yes", "no"))
+    assert f'<b class="yes">{yes + 1}</b>' in after and f'<b class="no">{no - 1}</b>' in after
+    answer = browser.submit(f"/searches/{search}/rounds", kind="check", after=1)
+    assert stamps[slip][0] not in answer.text
+
+
+def test_lists_and_second_looks_need_something_wanted(browser: Browser) -> None:
+    search = browser.begin(wanted="")
+    for kind in ("best", "check"):
+        answer = browser.submit(f"/searches/{search}/rounds", kind=kind)
+        assert answer.status_code == 400 and "say yes to at least one galaxy first" in answer.text
+
+
+def test_the_page_of_a_search_shows_what_is_wanted_examples_first(app: FastAPI, browser: Browser) -> None:
+    search = browser.begin()
+    found = [name for name, good in browser.label(search) if good]
+    catalogue = app.state.service.library.catalogue(CATALOGUE)
+    shown = re.findall(r'alt="Galaxy (galaxy-\d+)"', browser.get(f"/searches/{search}").text)
+    assert shown[:3] == sorted(["galaxy-000", "galaxy-005", "galaxy-010"], key=catalogue.row_of)
+    assert set(shown[3:]) == set(found[: 16 - 3]) or len(found) > 13
+
+
+def test_a_sheet_that_brings_little_after_many_says_that_the_end_is_near(browser: Browser) -> None:
+    """Every fifth of 240 galaxies is wanted: after some sheets there is hardly any left."""
+    search, near = browser.begin(), "may have found most"
+    number, told = 0, []
+    while number < 9:
+        browser.label(search, after=number)
+        number += 1
+        sheet, _ = browser.sheet(search, after=number)
+        told.append(near in browser.get(f"/rounds/{sheet}").text)
+    assert not told[0] and told[-1]
+
+
 def test_examples_by_position_within_two_arcsec(app: FastAPI, browser: Browser) -> None:
     catalogue = app.state.service.library.catalogue(CATALOGUE)
     row = catalogue.row_of("galaxy-020")
@@ -190,5 +259,11 @@ def test_a_galaxy_at_large_with_values_neighbours_and_sky_viewer(app: FastAPI, b
     near = [int(other) for other in re.findall(rf"/galaxies/{CATALOGUE}/(\d+)\?stretch=faint", page)]
     near = [other for other in near if other != row]
     assert len(near) == 8 and sum(is_edge_on(catalogue.object_id(other)) for other in near) >= 6
+    assert "←" not in page, "it was opened from no search"
+    search = browser.begin("thin <ones>")
+    page = browser.get(f"/galaxies/{CATALOGUE}/{row}?search={search}").text
+    assert f'<a href="/searches/{search}">← thin &lt;ones&gt;</a>' in page
+    assert f"stretch=viewer&amp;search={search}" in page, "neighbours know the way back, too"
+    assert browser.get(f"/galaxies/{CATALOGUE}/{row}?search=99999").status_code == 404
     nowhere = catalogue.row_of("galaxy-004")
     assert "position is not known" in browser.get(f"/galaxies/{CATALOGUE}/{nowhere}").text
