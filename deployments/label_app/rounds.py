@@ -36,7 +36,7 @@ ENOUGH = 10
 """Wanted galaxies, before which a sheet that brings little is a poor start and no end."""
 
 REASON_TITLES = {
-    "best": "likely",
+    "best": "likeliest",
     "uncertain": "uncertain",
     "diverse": "different",
     "random": "random",

@@ -81,7 +81,7 @@ def test_the_description_leads_until_something_is_wanted(app: FastAPI, browser: 
     assert all(is_edge_on(name) for name, _ in second)
     browser.send(f"/rounds/{number}/votes", place=0, answer="yes", key="yes-00000000")
     _, third = browser.sheet(search, after=2)
-    assert "likely" in {why for _, why in third} and "by your words" not in {why for _, why in third}
+    assert "likeliest" in {why for _, why in third} and "by your words" not in {why for _, why in third}
     with app.state.service.database.reading() as session:
         kept = session.scalars(select(Description)).one()
         assert (kept.words, kept.symbol, kept.model, kept.model_version) == (

@@ -99,7 +99,7 @@ def test_the_first_sheet_is_what_looks_alike(app: FastAPI, browser: Browser) -> 
     )
     assert answer.status_code == 200, answer.text
     _, stamps = browser.sheet(int(answer.url.path.rpartition("/")[2]))
-    assert len(stamps) == 16 and {reason for _, reason in stamps} == {"likely"}
+    assert len(stamps) == 16 and {reason for _, reason in stamps} == {"likeliest"}
     assert sum(is_edge_on(name) for name, _ in stamps) >= 12
 
 
