@@ -22,10 +22,10 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
-# Small by default, which takes an hour on two quiet cores; PART=few_labels measures one part, SEEDS=10 searches and
-# shares with more seeds, FULL=1 the whole. What was measured is kept.
+# Small by default, an hour on two quiet cores; PART=few_labels measures one part, SIZE=middle what README shows, and
+# FULL=1 the whole. What was measured is kept.
 evidence: $(STAMP)
-	$(BIN)/python -m tests.evidence $(PART) $(if $(SEEDS),--seeds $(SEEDS)) $(if $(FULL),--full) $(if $(KEEP),--keep)
+	$(BIN)/python -m tests.evidence $(PART) --size $(if $(FULL),full,$(or $(SIZE),small)) $(if $(KEEP),--keep)
 
 # Twenty-five faults at random moments; `make test` has a short form of it.
 drill: $(STAMP)

@@ -63,13 +63,16 @@ class Sizes:
     learning_rate: float = 1e-3
 
 
-SMALL = Sizes()
-FULL = Sizes(binning=1, train=40_000, validation=1000, test=2000, batch=64, steps=12_000, seeds=(0, 1, 2, 3, 4))
+SIZES = {
+    "small": Sizes(),
+    "middle": Sizes(),
+    "full": Sizes(binning=1, train=40_000, validation=1000, test=2000, batch=64, steps=12_000, seeds=(0, 1, 2, 3, 4)),
+}
 
 
 def run(bench: Workbench) -> None:
     """Measure both on the same test stamps; keep a table and a picture."""
-    sizes = FULL if bench.full else SMALL
+    sizes = SIZES[bench.size]
     key = {"size": sizes.size, "test": sizes.test}
     classical = bench.cell(lambda: fitted(_stamps(bench, FIRST_TEST, sizes.test, sizes)), method="sersic_fit", **key)
     ours = [

@@ -33,6 +33,6 @@ def measure_all(parts: Collection[str], one: Callable[[str], None]) -> None:
         list(pool.map(one, [part for part in BESIDE if part in parts]))
 
 
-def measure(part: str, *, full: bool, keep: bool, seeds: int) -> None:
+def measure(part: str, *, size: str, keep: bool) -> None:
     """One part, in this process."""
-    importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, full, keep, seeds))
+    importlib.import_module(f"tests.evidence.{part}").run(Workbench(part, size, keep))

@@ -10,13 +10,13 @@ from __future__ import annotations
 from tests.evidence.restoration_display import measure_display
 from tests.evidence.restoration_fluxes import measure_fluxes
 from tests.evidence.restoration_legacy import measure_legacy
-from tests.evidence.restoration_sizes import FULL, SMALL
+from tests.evidence.restoration_sizes import SIZES
 from tests.evidence.workbench import Workbench
 
 
 def run(bench: Workbench) -> None:
     """Measure all methods on the same test stamps; print the figure, keep tables and pictures."""
-    sizes = FULL if bench.full else SMALL
+    sizes = SIZES[bench.size]
     flux = measure_fluxes(bench, sizes)
     measure_legacy(bench, sizes, flux)
     measure_display(bench, sizes)

@@ -39,23 +39,26 @@ class Sizes:
     picture_seeds: tuple[int, ...] = (0,)
 
 
-SMALL = Sizes()
-FULL = Sizes(
-    size=128,
-    train=40_000,
-    validation=500,
-    test=2000,
-    tuned=200,
-    batch=32,
-    steps=30_000,
-    rate_steps=3000,
-    seeds=(0, 1, 2, 3, 4),
-    rates=(3e-4, 1e-3, 3e-3),
-    pedestals=(0.1, 0.3, 1.0, 3.0, 10.0),
-    iterations=(1, 2, 4, 8, 16, 32, 64, 128),
-    balances=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
-    pictures=1_000_000,
-    test_pictures=1_000_000,
-    picture_steps=10_000,
-    picture_seeds=(0, 1, 2, 3, 4),
-)
+SIZES = {
+    "small": Sizes(steps=200),
+    "middle": Sizes(),
+    "full": Sizes(
+        size=128,
+        train=40_000,
+        validation=500,
+        test=2000,
+        tuned=200,
+        batch=32,
+        steps=30_000,
+        rate_steps=3000,
+        seeds=(0, 1, 2, 3, 4),
+        rates=(3e-4, 1e-3, 3e-3),
+        pedestals=(0.1, 0.3, 1.0, 3.0, 10.0),
+        iterations=(1, 2, 4, 8, 16, 32, 64, 128),
+        balances=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0),
+        pictures=1_000_000,
+        test_pictures=1_000_000,
+        picture_steps=10_000,
+        picture_seeds=(0, 1, 2, 3, 4),
+    ),
+}

@@ -42,9 +42,6 @@ from tests.evidence.workbench import Workbench
 ERROR = 0.05
 """Share of wrong answers of the annotator who errs."""
 
-MOST_OF_FEWER = 5
-"""Seeds, at the small size, of what is only a look aside: errors and other features."""
-
 
 @dataclass(frozen=True)
 class Size:
@@ -66,17 +63,27 @@ class Size:
     training: Training
 
 
-SMALL = Size(
-    seeds=3,
-    fewer_seeds=3,
+MIDDLE = Size(
+    seeds=10,
+    fewer_seeds=5,
     simulated=20_000,
-    fit=cross_fit.SMALL,
+    fit=cross_fit.MIDDLE,
     features=FeatureSize(
-        cross_fit.SMALL.pretraining,
+        cross_fit.MIDDLE.pretraining,
         Pretraining(BACKBONE, steps=400, batch_size=32, learning_rate=1e-3),
         AlignSettings(batch_size=32, stage1_steps=50, max_steps=150),
     ),
     training=Training(("edge-on", "spiral"), (40, 160, 640), 1, Recipe(1e-3, epochs=8, fewest_steps=160)),
+)
+SMALL = replace(
+    MIDDLE,
+    seeds=3,
+    fewer_seeds=2,
+    simulated=10_000,
+    fit=cross_fit.SMALL,
+    features=replace(
+        MIDDLE.features, own=cross_fit.SMALL.pretraining, resnet=replace(MIDDLE.features.resnet, steps=200)
+    ),
 )
 FULL = Size(
     seeds=10,
@@ -95,6 +102,9 @@ FULL = Size(
         Recipe(1e-3, epochs=25, fewest_steps=300),
     ),
 )
+
+
+SIZES = {"small": SMALL, "middle": MIDDLE, "full": FULL}
 
 
 @dataclass(frozen=True)
@@ -200,8 +210,7 @@ def run(bench: Workbench) -> None:
 
 def opened(bench: Workbench) -> SearchEvidence:
     """That of the bench's size."""
-    small = replace(SMALL, seeds=bench.seeds, fewer_seeds=min(bench.seeds, MOST_OF_FEWER))
-    return SearchEvidence(bench, FULL if bench.full else small)
+    return SearchEvidence(bench, SIZES[bench.size])
 
 
 def _results(evidence: SearchEvidence, found: Mapping[Task, dict[str, Any]]) -> Results:

@@ -12,11 +12,11 @@ import torch
 
 from tasks.ingest.survey import load_survey
 from tests.evidence import adaptive_shares, workbench
-from tests.evidence.adaptive_shares import SMALL, TASKS, gather, paired, save_shares, train, worst_task
+from tests.evidence.adaptive_shares import MIDDLE, TASKS, gather, paired, save_shares, train, worst_task
 from tests.evidence.stamps import SIDE, SURVEY, Stamps
 from tests.evidence.workbench import Workbench
 
-TINY = replace(SMALL, seeds=(0, 1), steps=4, evaluate_steps=2, validation_stamps=4, test_stamps=4, pretext_steps=1)
+TINY = replace(MIDDLE, seeds=(0, 1), steps=4, evaluate_steps=2, validation_stamps=4, test_stamps=4, pretext_steps=1)
 
 
 @pytest.fixture(scope="module")
@@ -71,7 +71,7 @@ def test_a_run_writes_its_table_and_measures_nothing_twice(
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
     monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
     monkeypatch.setattr(adaptive_shares, "PICTURES", tmp_path / "pictures")
-    monkeypatch.setattr(adaptive_shares, "SMALL", TINY)
+    monkeypatch.setitem(adaptive_shares.SIZES, "small", TINY)
     monkeypatch.setattr(adaptive_shares, "real_stamps", lambda: stamps)
     monkeypatch.setattr(adaptive_shares, "report", lambda name, *rest: print(name))
     adaptive_shares.run(Workbench("adaptive_shares"))

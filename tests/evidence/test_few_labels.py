@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tests.evidence.classifiers import Labelled
-from tests.evidence.cross_fit import SMALL, CrossFit, Scheme
+from tests.evidence.cross_fit import MIDDLE, CrossFit, Scheme
 from tests.evidence.few_labels import Score, labels_needed, macro_auc_of
 from tests.evidence.stamps import FOLDS, Stamps
 from tests.evidence.workbench import Workbench
@@ -29,11 +29,11 @@ def stamps():
 
 
 def test_no_galaxy_of_a_test_fold_nor_its_double_is_pre_trained_or_learnt_from(stamps):
-    measurement = CrossFit(Workbench("part"), stamps, SMALL)
+    measurement = CrossFit(Workbench("part"), stamps, MIDDLE)
     groups = stamps.table["duplicate_group"].to_numpy()
     rows = stamps.rows("gz2")
     scheme = Scheme("five", tuple(CLASSES), (0, 1), Labelled(rows, np.zeros(len(rows), np.int64)))
-    for fold in SMALL.tested:
+    for fold in MIDDLE.tested:
         parts = measurement.parts(scheme, fold)
         tested = set(groups[parts.test.rows])
         assert len(parts.test.rows) and not tested & set(groups[measurement.unlabelled(fold)])
@@ -42,7 +42,7 @@ def test_no_galaxy_of_a_test_fold_nor_its_double_is_pre_trained_or_learnt_from(s
 
 
 def test_every_galaxy_is_tested_once_and_each_fold_has_its_part_of_every_class(stamps):
-    measurement = CrossFit(Workbench("part"), stamps, SMALL)
+    measurement = CrossFit(Workbench("part"), stamps, MIDDLE)
     of_gz2 = measurement.fold_of[stamps.rows("gz2")]
     assert set(of_gz2) == set(range(FOLDS))
     for name in CLASSES:

@@ -56,7 +56,7 @@ def test_a_run_keeps_its_table_and_a_second_run_measures_nothing(
     monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
     monkeypatch.setattr(parameters, "PICTURES", tmp_path / "pictures")
     tiny = parameters.Sizes(size=64, train=4, validation=3, test=3, batch=2, steps=2, seeds=(0, 1))
-    monkeypatch.setattr(parameters, "SMALL", tiny)
+    monkeypatch.setitem(parameters.SIZES, "small", tiny)
     monkeypatch.setattr(parameters, "build_lvm", lambda preset: GalaxyLVM(TINY))
     parameters.run(Workbench("parameters"))
     assert "measuring" in capsys.readouterr().err

@@ -118,7 +118,7 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
     monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
     monkeypatch.setattr("tests.evidence.restoration_plots.PICTURES", tmp_path / "pictures")
     monkeypatch.setattr("tests.benchmarks.result.RESULTS", tmp_path / "results.jsonl")
-    monkeypatch.setattr(restoration, "SMALL", tiny)
+    monkeypatch.setitem(restoration.SIZES, "small", tiny)
     monkeypatch.setattr("tests.evidence.restoration_legacy.legacy_patches", lambda size: None)
     monkeypatch.setattr("tests.evidence.restoration_methods.build_lvm", lambda preset: GalaxyLVM(TINY))
     monkeypatch.setattr("tests.evidence.restoration_display.real_stamps", lambda: pictures)

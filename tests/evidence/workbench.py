@@ -22,6 +22,10 @@ PICTURES = FOLDER / "pictures"
 TABLES = FOLDER / "tables"
 
 
+SIZES = ("small", "middle", "full")
+"""An hour on two cores; what README and RESULTS.md show, in two; and all that is asked for, for a larger machine."""
+
+
 @dataclass(frozen=True)
 class Workbench:
     """One part of the evidence at one size.
@@ -30,18 +34,15 @@ class Workbench:
     ----------
     part
         Name of the module in this folder.
-    full
-        Whether the whole is asked for, or a size for two cores.
+    size
+        One of `SIZES`.
     keep
         Take measurements that older code made; by default those of other code are made again.
-    seeds
-        Of what is compared seed by seed at the small size: searches, and shares of the tasks.
     """
 
     part: str
-    full: bool = False
+    size: str = "small"
     keep: bool = False
-    seeds: int = 3
 
     @property
     def folder(self) -> Path:
