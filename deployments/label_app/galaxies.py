@@ -53,20 +53,20 @@ async def show_galaxy(
     one that it was opened from.
     """
     service = service_of(request)
-    content = await service.learners.run(_describe, service, catalogue, row)
-    with service.database.reading() as session:
-        opened_from = None if search is None else find_or_404(session, search)
-    template = "galaxy_part.html" if part else "galaxy.html"
-    return page(request, template, stretch=stretch, blind=blind, search=opened_from, **content)
+    content = await service.learners.run(_describe, service, catalogue, row, search)
+    return page(request, "galaxy_part.html" if part else "galaxy.html", stretch=stretch, blind=blind, **content)
 
 
-def _describe(service: Service, name: str, row: int) -> dict[str, Any]:
+def _describe(service: Service, name: str, row: int, search: int | None) -> dict[str, Any]:
     catalogue = service.library.catalogue(name)
     catalogue.check_row(row)
     position = catalogue.position(row)
     values = {key: _text(value) for key, value in catalogue.values(row).items() if key not in HIDDEN}
     near = catalogue.neighbours(catalogue.features.features[row], NEIGHBOURS, without=[row])
+    with service.database.reading() as session:
+        opened_from = None if search is None else find_or_404(session, search)
     return {
+        "search": opened_from,
         "catalogue": catalogue.name,
         "row": row,
         "object_id": catalogue.object_id(row),

@@ -21,6 +21,7 @@ are shared and noisy: read ratios, and absolute times as what was seen once.
 
 """
 COLUMNS = ("name", "value", "unit", "goal", "reached", "date", "commit")
+DATE = COLUMNS.index("date")
 
 
 def page(before: str, lines: str) -> str:
@@ -31,18 +32,20 @@ def page(before: str, lines: str) -> str:
     before
         RESULTS.md as it was; its rows stay where `lines` have none of the name.
     lines
-        Of `tests.benchmarks.result.report`, the newest last.
+        Of `tests.benchmarks.result.report`, the newest last. A row of a later day stays.
     """
-    rows = {}
+    rows: dict[str, list[str]] = {}
     for text in before.split("\n## ")[0].splitlines():
-        cells = text.strip("|").split("|")
-        if text.startswith("| ") and len(cells) == len(COLUMNS) and cells[0].strip() != COLUMNS[0]:
-            rows[cells[0].strip()] = text
+        cells = [cell.strip() for cell in text.strip("|").split("|")]
+        if text.startswith("| ") and len(cells) == len(COLUMNS) and cells[0] != COLUMNS[0]:
+            rows[cells[0]] = cells
     for line in map(json.loads, lines.splitlines()):
         line["reached"] = "yes" if line["reached"] else "no"
-        rows[line["name"]] = f"| {' | '.join(str(line[column]) for column in COLUMNS)} |"
+        known = rows.get(line["name"])
+        if known is None or known[DATE] <= line["date"]:
+            rows[line["name"]] = [str(line[column]) for column in COLUMNS]
     head = [f"| {' | '.join(COLUMNS)} |", f"|{'---|' * len(COLUMNS)}"]
-    return HEAD + "\n".join([*head, *(rows[name] for name in sorted(rows))]) + "\n"
+    return HEAD + "\n".join([*head, *(f"| {' | '.join(rows[name])} |" for name in sorted(rows))]) + "\n"
 
 
 if __name__ == "__main__":

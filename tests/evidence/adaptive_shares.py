@@ -40,9 +40,8 @@ from tasks.train.finetune_scores import Scorer, validation_scores
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
 from tasks.train.pretexts import pretext_objective
 from tasks.train.working_copy import WorkingCopy
-from tests.benchmarks.result import report
 from tests.evidence.stamps import INPUTS, PROFILE, SURVEY, Stamps, real_stamps
-from tests.evidence.workbench import PICTURES, Workbench
+from tests.evidence.workbench import Workbench
 
 TASKS = ("classification", "parameters", "restoration", "reconstruction")
 KINDS = ("adaptive", "equal")
@@ -124,9 +123,11 @@ def run(bench: Workbench) -> None:
             results[kind].append(bench.cell(measure, kind=kind, seed=seed, **_key(size)))
     scores = {kind: [result["test"] for result in results[kind]] for kind in KINDS}
     _table(bench, size, scores)
-    save_shares(PICTURES / "adaptive_shares.png", [result["history"] for result in results["adaptive"]])
+    save_shares(bench.picture("adaptive_shares.png"), [result["history"] for result in results["adaptive"]])
     worst = paired(*([worst_task(each) for each in scores[kind]] for kind in KINDS))
-    report("adaptive_vs_equal", worst.low, "worst task's score, lower end of the 95 % interval", "> 0", worst.low > 0)
+    bench.report(
+        "adaptive_vs_equal", worst.low, "worst task's score, lower end of the 95 % interval", "> 0", worst.low > 0
+    )
 
 
 def gather(stamps: Stamps, size: Size, folder: Path) -> Material:

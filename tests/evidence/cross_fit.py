@@ -45,7 +45,7 @@ FOREST, OWN_FOREST = "forest on statmorph", "forest on own measures"
 FORESTS = (FOREST, OWN_FOREST)
 PRETRAINED = (OURS, ALIKE)
 
-MIDDLE = 50
+CHOSEN_AT = 50
 """Labels a class at which rates are chosen and the four classes are told."""
 THREADS = 2
 """Of the pre-training, and processes of one thread each of all that follows: small networks fill one thread better."""
@@ -155,7 +155,7 @@ class CrossFit:
         """All that is measured, the longest first."""
         size = self.size
         tasks = [(name, "five", count) for name, counts in size.labels.items() for count in counts]
-        tasks += [(name, "four", MIDDLE) for name in size.of_four]
+        tasks += [(name, "four", CHOSEN_AT) for name in size.of_four]
         tasks.sort(key=lambda task: (task[0] in FORESTS, -task[2]))
         return [(*task, fold, draw) for task in tasks for fold in size.tested for draw in range(self.draws(task[2]))]
 
@@ -221,7 +221,7 @@ class CrossFit:
         first = self.size.tested[0]
         scores = {
             rate: self.bench.cell(
-                lambda rate=rate: {"validation": self._train(name, scheme, MIDDLE, first, 0, rate)[1]},  # type: ignore[misc]
+                lambda rate=rate: {"validation": self._train(name, scheme, CHOSEN_AT, first, 0, rate)[1]},  # type: ignore[misc]
                 choice="rate", model=name, scheme=scheme.name, rate=rate, **self._prepared(name),
             )["validation"]
             for rate in candidates

@@ -11,9 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_models.metrics import auc
-from tests.benchmarks.result import report
 from tests.evidence.cross_fit import (
-    MIDDLE,
+    CHOSEN_AT,
     OURS,
     CrossFit,
     Scheme,
@@ -21,7 +20,7 @@ from tests.evidence.cross_fit import (
     measure_in_processes,
     opened,
 )
-from tests.evidence.workbench import PICTURES, Workbench
+from tests.evidence.workbench import Workbench
 
 
 def run(bench: Workbench) -> None:
@@ -43,17 +42,18 @@ def run(bench: Workbench) -> None:
     cigars = {name: {n: macro_auc_of(a, (2,)) for n, a in curve.items()} for name, curve in curves.items()}
     _table(bench, "AUC of the 22 cigars, told apart", cigars, size.labels[OURS], remark)
     of_four = {
-        name: {MIDDLE: macro_auc_of(_answers(measurement, name, four, MIDDLE), four.scored)} for name in size.of_four
+        name: {CHOSEN_AT: macro_auc_of(_answers(measurement, name, four, CHOSEN_AT), four.scored)}
+        for name in size.of_four
     }
     _table(
         bench,
         "Macro AUC of elliptical, edge-on, spiral and other",
         of_four,
-        (MIDDLE,),
+        (CHOSEN_AT,),
         "`other` is odd by half of the votes, and irregular, disturbed or merging by half of those "
         f"({int((four.labelled.codes == 3).sum())} galaxies, so fewer than 50 to learn from). {remark}",
     )
-    _plot(scores)
+    _plot(bench, scores)
     _figures(bench, size, scores)
 
 
@@ -137,7 +137,7 @@ def _table(
     bench.table(title, ["", *(f"{count} a class" for count in counts)], rows, remark)
 
 
-def _plot(scores: dict[str, dict[int, Score]]) -> None:
+def _plot(bench: Workbench, scores: dict[str, dict[int, Score]]) -> None:
     figure, axes = plt.subplots(figsize=(7, 4.5), layout="constrained")
     for name, curve in scores.items():
         counts = [count for count in sorted(curve) if count]
@@ -152,15 +152,14 @@ def _plot(scores: dict[str, dict[int, Score]]) -> None:
     axes.minorticks_off()
     axes.grid(alpha=0.3)
     axes.legend(fontsize=8)
-    PICTURES.mkdir(exist_ok=True)
-    figure.savefig(PICTURES / "few_labels.png", dpi=110)
+    figure.savefig(bench.picture("few_labels.png"), dpi=110)
     plt.close(figure)
 
 
 def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) -> None:
     ours = scores[OURS]
-    report("few_shot_auc_50", ours[50].value, "macro AUC", ">= 0.95", ours[50].value >= 0.95)
-    report("few_shot_auc_10", ours[10].value, "macro AUC", ">= 0.90", ours[10].value >= 0.90)
+    bench.report("few_shot_auc_50", ours[50].value, "macro AUC", ">= 0.95", ours[50].value >= 0.95)
+    bench.report("few_shot_auc_10", ours[10].value, "macro AUC", ">= 0.90", ours[10].value >= 0.90)
     rows, ratios = [], {}
     for count in filter(None, size.labels[OURS]):
         needed, reached = labels_needed(scores["resnet18"], ours[count].value)
@@ -174,4 +173,4 @@ def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) 
         "Interpolated over the logarithm of the labels; the figure `label_efficiency` is the ratio at our fewest.",
     )
     fewest = min(ratios)
-    report("label_efficiency", ratios[fewest], "ratio", ">= 10", ratios[fewest] >= 10)
+    bench.report("label_efficiency", ratios[fewest], "ratio", ">= 10", ratios[fewest] >= 10)

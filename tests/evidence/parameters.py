@@ -29,7 +29,7 @@ from galaxy_models.training import Objective, fit
 from tasks.train.finetune_objective import unmeasured
 from tests.evidence.sersic_fit import SersicFitter
 from tests.evidence.simulated import BANDS, Arrays, drawn, observed_stamp
-from tests.evidence.workbench import PICTURES, Workbench
+from tests.evidence.workbench import Workbench
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -91,7 +91,7 @@ def run(bench: Workbench) -> None:
     ]
     test = _stamps(bench, FIRST_TEST, sizes.test, sizes)
     _tell(bench, sizes, test, classical, ours)
-    _plot(test, classical, ours)
+    _plot(bench, test, classical, ours)
 
 
 def fitted(stamps: Arrays) -> dict[str, Any]:
@@ -265,7 +265,7 @@ def _seeds(values: list[float], digits: int) -> str:
     return f"{np.mean(values):.{digits}f}{spread}"
 
 
-def _plot(test: Arrays, classical: dict[str, Any], ours: list[dict[str, Any]]) -> None:
+def _plot(bench: Workbench, test: Arrays, classical: dict[str, Any], ours: list[dict[str, Any]]) -> None:
     """Errors by S/N of the fit and of the first seed, into `pictures/parameters.png`."""
     figure, axes = plt.subplots(1, len(NAMES), figsize=(4 * len(NAMES), 3.6), layout="constrained")
     for axis, name in zip(axes, NAMES, strict=True):
@@ -277,6 +277,5 @@ def _plot(test: Arrays, classical: dict[str, Any], ours: list[dict[str, Any]]) -
         axis.set(xscale="log", xlabel="S/N in r", ylim=(-1.05 * limit, 1.05 * limit))
         axis.set_ylabel(f"{name.replace('_', ' ')}, {'relative ' if name in RELATIVE else ''}error")
     axes[0].legend(fontsize=8)
-    PICTURES.mkdir(exist_ok=True)
-    figure.savefig(PICTURES / "parameters.png", dpi=110)
+    figure.savefig(bench.picture("parameters.png"), dpi=110)
     plt.close(figure)

@@ -139,10 +139,10 @@ def measure_fluxes(bench: Workbench, sizes: Sizes) -> Flux:
     tell_fluxes(bench, results, signal, made)
     errors = biases(results, test)
     tell_bias(bench, errors, signal)
-    plot_bias(errors, signal, EDGES)
+    plot_bias(bench, errors, signal, EDGES)
     columns = {"degraded": "degraded", "Richardson-Lucy": "richardson_lucy", "U-Net": "u_net", "ours": "ours"}
     shown = {label: torch.tensor(results[method][0]["shown"]) for label, method in columns.items()}
-    plot_examples({"truth": test.sharp[:SHOWN, 1], **shown}, signal[:SHOWN])
+    plot_examples(bench, {"truth": test.sharp[:SHOWN, 1], **shown}, signal[:SHOWN])
     return Flux(lucy, network)
 
 

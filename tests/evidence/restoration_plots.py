@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import matplotlib
 import numpy as np
@@ -10,7 +11,7 @@ from matplotlib.ticker import NullFormatter
 from numpy.typing import NDArray
 from torch import Tensor
 
-from tests.evidence.workbench import PICTURES
+from tests.evidence.workbench import Workbench
 
 matplotlib.use("agg")
 import matplotlib.pyplot as plt
@@ -30,7 +31,9 @@ STYLES = {
 }
 
 
-def plot_bias(biases: Mapping[str, Mapping[str, Floats]], signal: Floats, edges: Sequence[float]) -> None:
+def plot_bias(
+    bench: Workbench, biases: Mapping[str, Mapping[str, Floats]], signal: Floats, edges: Sequence[float]
+) -> None:
     """Median errors by S/N with the range of the middle two thirds, into `pictures/restoration.png`."""
     bins = np.digitize(signal, edges[1:-1])
     figure, axes = plt.subplots(1, len(biases), figsize=(4.2 * len(biases), 3.6), layout="constrained")
@@ -54,10 +57,10 @@ def plot_bias(biases: Mapping[str, Mapping[str, Floats]], signal: Floats, edges:
         axis.set(xscale="log", xlabel='S/N in r within 3"', ylabel=LABELS[quantity])
         axis.xaxis.set_minor_formatter(NullFormatter())
     axes[0].legend(fontsize=8)
-    _save(figure, "restoration.png")
+    _save(figure, bench.picture("restoration.png"))
 
 
-def plot_examples(columns: Mapping[str, Tensor], signal: Floats) -> None:
+def plot_examples(bench: Workbench, columns: Mapping[str, Tensor], signal: Floats) -> None:
     """Simulated galaxies in r, a row each and a column for each (n, h, w); `pictures/restoration_examples.png`."""
     count = len(signal)
     figure, axes = plt.subplots(
@@ -72,10 +75,9 @@ def plot_examples(columns: Mapping[str, Tensor], signal: Floats) -> None:
             if row == 0:
                 axis.set_title(name, fontsize=9)
         axes[row, 0].set_ylabel(f"S/N {signal[row]:.0f}", fontsize=9)
-    _save(figure, "restoration_examples.png")
+    _save(figure, bench.picture("restoration_examples.png"))
 
 
-def _save(figure: plt.Figure, name: str) -> None:
-    PICTURES.mkdir(exist_ok=True)
-    figure.savefig(PICTURES / name, dpi=110)
+def _save(figure: plt.Figure, path: Path) -> None:
+    figure.savefig(path, dpi=110)
     plt.close(figure)

@@ -9,7 +9,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_models.metrics import bootstrap_interval, mean_interval
-from tests.benchmarks.result import report
 from tests.evidence import image_measures
 from tests.evidence.restoration_spaces import Pairs
 from tests.evidence.workbench import Workbench
@@ -81,7 +80,7 @@ def tell_fluxes(bench: Workbench, results: Results, signal: Floats, made: str) -
         f"{', '.join(f'{value:.2f} ({name})' for name, value in others.items())}."
     )
     bench.table("Restoration of simulated fluxes", head, rows, remark)
-    report(
+    bench.report(
         "restoration_gain_db", float(gain.mean()), "dB over Richardson-Lucy", f">= {GOAL_DB}", gain.mean() >= GOAL_DB
     )
 

@@ -10,13 +10,15 @@ import numpy as np
 from tests.evidence.search_loop import ROUNDS, mean_curve
 from tests.evidence.search_strategies import OURS, STRATEGIES
 from tests.evidence.search_targets import Target
-from tests.evidence.workbench import PICTURES
+from tests.evidence.workbench import Workbench
 
 COLUMNS = 5
 
 
 def plot_found(
-    targets: Sequence[Target], curves: Callable[[str, str], Sequence[dict[str, list[float]]] | None]
+    bench: Workbench,
+    targets: Sequence[Target],
+    curves: Callable[[str, str], Sequence[dict[str, list[float]]] | None],
 ) -> None:
     """Write `pictures/search.png`.
 
@@ -44,6 +46,5 @@ def plot_found(
     grid.flat[0].legend(fontsize=6)
     figure.supxlabel("rounds of 16 galaxies, after three examples", fontsize=10)
     figure.supylabel("share of the members found", fontsize=10)
-    PICTURES.mkdir(exist_ok=True)
-    figure.savefig(PICTURES / "search.png", dpi=110)
+    figure.savefig(bench.picture("search.png"), dpi=110)
     plt.close(figure)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.benchmarks.result import report
 from tests.evidence.search_efficiency import ENOUGH, labels_for
 from tests.evidence.search_features import LVM
 from tests.evidence.search_loop import Curve, mean_curve, paired_interval
@@ -67,7 +66,7 @@ def write(bench: Workbench, results: Results) -> None:
     _by_features(bench, results)
     _errors(bench, results)
     _held_out(bench, results)
-    plot_found(results.targets, lambda target, strategy: results.curves(target, strategy))
+    plot_found(bench, results.targets, lambda target, strategy: results.curves(target, strategy))
     _efficiency(bench, results)
     _figures(bench, results)
 
@@ -160,7 +159,7 @@ def _held_out(bench: Workbench, results: Results) -> None:
     )
     others = [each for name, each in precision.items() if name != OURS]
     best = all(paired_interval(precision[OURS], other)[1] > 0 for other in others)
-    report("hitl_precision_top50_unseen", float(precision[OURS].mean()), "share", "above every other's", best)
+    bench.report("hitl_precision_top50_unseen", float(precision[OURS].mean()), "share", "above every other's", best)
 
 
 def _efficiency(bench: Workbench, results: Results) -> None:
@@ -192,7 +191,7 @@ def _efficiency(bench: Workbench, results: Results) -> None:
     bench.table(f"Labels for an AUC of {ENOUGH}", head, rows, remark)
     if ratios:
         value = float(np.exp(np.mean(np.log([1.0 if np.isnan(each) else each for each in ratios]))))
-        report("hitl_label_efficiency", value, "ratio", f">= {EFFICIENCY_GOAL:g}", value >= EFFICIENCY_GOAL)
+        bench.report("hitl_label_efficiency", value, "ratio", f">= {EFFICIENCY_GOAL:g}", value >= EFFICIENCY_GOAL)
 
 
 def _figures(bench: Workbench, results: Results) -> None:
@@ -218,8 +217,8 @@ def _figures(bench: Workbench, results: Results) -> None:
     best = {what: all(above[other, what] > 0 for other in STRATEGIES if other != OURS) for what in NAMES}
     precision, harvest = _mean(results, "precision"), _mean(results, "harvest")
     reached = precision >= PRECISION_GOAL and best["precision"]
-    report("hitl_precision_top50", precision, "share", f">= {PRECISION_GOAL}, and above every other's", reached)
-    report("hitl_harvest_top50", harvest, "share", "above every other's", best["harvest"])
+    bench.report("hitl_precision_top50", precision, "share", f">= {PRECISION_GOAL}, and above every other's", reached)
+    bench.report("hitl_harvest_top50", harvest, "share", "above every other's", best["harvest"])
 
 
 def _remark(results: Results, seeds: int | None = None) -> str:

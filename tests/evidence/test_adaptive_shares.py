@@ -69,16 +69,14 @@ def test_a_run_writes_its_table_and_measures_nothing_twice(
     stamps: Stamps, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
-    monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
-    monkeypatch.setattr(adaptive_shares, "PICTURES", tmp_path / "pictures")
     monkeypatch.setitem(adaptive_shares.SIZES, "small", TINY)
     monkeypatch.setattr(adaptive_shares, "real_stamps", lambda: stamps)
-    monkeypatch.setattr(adaptive_shares, "report", lambda name, *rest: print(name))
+    monkeypatch.setattr(workbench, "report", lambda name, *rest: print(name))
     adaptive_shares.run(Workbench("adaptive_shares"))
     monkeypatch.setattr(adaptive_shares, "real_stamps", lambda: pytest.fail("measured twice"))
     adaptive_shares.run(Workbench("adaptive_shares"))
-    assert capsys.readouterr().out.split() == ["adaptive_vs_equal"] * 2
-    text = (tmp_path / "tables/adaptive_shares.md").read_text()
+    assert capsys.readouterr().out.split() == ["adaptive_vs_equal_small"] * 2
+    text = (tmp_path / "evidence/small/tables/adaptive_shares.md").read_text()
     assert all(f"| {name} |" in text for name in (*TASKS, "mean of the tasks", "worst task"))
 
 

@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tests.evidence.classifiers import Labelled
-from tests.evidence.cross_fit import MIDDLE, CrossFit, Scheme
+from tests.evidence.cross_fit import MIDDLE, SIZES, CrossFit, Scheme
 from tests.evidence.few_labels import Score, labels_needed, macro_auc_of
 from tests.evidence.stamps import FOLDS, Stamps
 from tests.evidence.workbench import Workbench
@@ -48,6 +48,18 @@ def test_every_galaxy_is_tested_once_and_each_fold_has_its_part_of_every_class(s
     for name in CLASSES:
         counts = np.bincount(of_gz2[stamps.table["label.gz2_class"][:200] == name], minlength=FOLDS)
         assert counts.min() >= 2
+
+
+@pytest.mark.parametrize("size", SIZES)
+def test_each_size_asks_every_model_with_all_its_labels(stamps, size):
+    measurement = CrossFit(Workbench("part", size), stamps, SIZES[size])
+    wanted = measurement.wanted()
+    assert len(wanted) == len(set(wanted))
+    for name, counts in measurement.size.labels.items():
+        assert {count for model, scheme, count, _, _ in wanted if (model, scheme) == (name, "five")} == set(counts)
+    assert {(model, count) for model, scheme, count, _, _ in wanted if scheme == "four"} == {
+        (name, 50) for name in measurement.size.of_four
+    }
 
 
 def test_fewer_labels_are_among_the_more():

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
-from tests.evidence import parameters, workbench
+from tests.evidence import parameters
 from tests.evidence.sersic_fit import SersicFitter, sersic_image
 from tests.evidence.workbench import Workbench
 
@@ -53,15 +53,13 @@ def test_a_run_keeps_its_table_and_a_second_run_measures_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
-    monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
-    monkeypatch.setattr(parameters, "PICTURES", tmp_path / "pictures")
     tiny = parameters.Sizes(size=64, train=4, validation=3, test=3, batch=2, steps=2, seeds=(0, 1))
     monkeypatch.setitem(parameters.SIZES, "small", tiny)
     monkeypatch.setattr(parameters, "build_lvm", lambda preset: GalaxyLVM(TINY))
     parameters.run(Workbench("parameters"))
     assert "measuring" in capsys.readouterr().err
-    table = (tmp_path / "tables" / "parameters.md").read_text()
+    table = (tmp_path / "evidence/small/tables" / "parameters.md").read_text()
     assert "half light radius, relative" in table and "learnt from 4 training galaxies" in table
-    assert (tmp_path / "pictures" / "parameters.png").exists()
+    assert (tmp_path / "evidence/small/pictures" / "parameters.png").exists()
     parameters.run(Workbench("parameters"))
     assert "measuring" not in capsys.readouterr().err

@@ -12,7 +12,7 @@ import torch
 from galaxy_models.degradation import Degradation
 from galaxy_models.flux_restoration import deconvolve, flux_loss, restore_flux, stretch, unstretch
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
-from tests.evidence import restoration, workbench
+from tests.evidence import restoration
 from tests.evidence.deconvolution import RichardsonLucy, Wiener, restored
 from tests.evidence.image_measures import decibels, measured, similarity
 from tests.evidence.restoration_sizes import Sizes
@@ -115,8 +115,6 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
     table = pd.DataFrame({"source": "gz2", "split": ["train", "validation", "test"] * 4})
     pictures = Stamps(images, table)
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
-    monkeypatch.setattr(workbench, "TABLES", tmp_path / "tables")
-    monkeypatch.setattr("tests.evidence.restoration_plots.PICTURES", tmp_path / "pictures")
     monkeypatch.setattr("tests.benchmarks.result.RESULTS", tmp_path / "results.jsonl")
     monkeypatch.setitem(restoration.SIZES, "small", tiny)
     monkeypatch.setattr("tests.evidence.restoration_legacy.legacy_patches", lambda size: None)
@@ -124,11 +122,11 @@ def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
     monkeypatch.setattr("tests.evidence.restoration_display.real_stamps", lambda: pictures)
     restoration.run(Workbench("restoration"))
     first = capsys.readouterr()
-    assert '"restoration_gain_db"' in first.out
+    assert '"restoration_gain_db_small"' in first.out
     assert "measuring" in first.err and "left out" in first.err
-    table = (tmp_path / "tables" / "restoration.md").read_text()
+    table = (tmp_path / "evidence/small/tables" / "restoration.md").read_text()
     assert "u net" in table and "axis ratio" in table and "display space" in table
-    assert (tmp_path / "pictures" / "restoration.png").exists()
+    assert (tmp_path / "evidence/small/pictures" / "restoration.png").exists()
     restoration.run(Workbench("restoration"))
     second = capsys.readouterr()
     assert "measuring" not in second.err

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from galaxy_models.metrics import auc
-from tests.evidence import search_loop, search_plot, workbench
+from tests.evidence import search_loop, workbench
 from tests.evidence.search_efficiency import labels_for, split
 from tests.evidence.search_features import ALIGN, LVM, PIXELS, FeatureMaker, FeatureSize
 from tests.evidence.search_loop import EXAMPLES, ROUNDS, TOP, Answers, Curve, answered, halves, paired_interval, search
@@ -193,8 +193,7 @@ def test_labels_are_where_the_curve_first_gets_there_and_at_least_its_end_where_
 @pytest.fixture
 def home(tmp_path, monkeypatch):
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
-    monkeypatch.setattr(workbench, "TABLES", tmp_path)
-    monkeypatch.setattr(search_plot, "PICTURES", tmp_path)
+    monkeypatch.setattr(workbench, "FOLDER", tmp_path)
     return tmp_path
 
 
@@ -222,7 +221,7 @@ def made_up(above: float) -> dict[str, list[float]]:
 def test_the_report_says_who_is_above_whom_and_where_resnet_never_gets(home, monkeypatch):
     lines: list[dict[str, object]] = []
     monkeypatch.setattr(
-        "tests.evidence.search_report.report", lambda *line: lines.append({"name": line[0], "value": line[1]})
+        "tests.evidence.workbench.report", lambda *line: lines.append({"name": line[0], "value": line[1]})
     )
     wanted = np.arange(600) < 120
     target = Target("edge-on", "gz2", np.arange(600), wanted)
@@ -232,11 +231,15 @@ def test_the_report_says_who_is_above_whom_and_where_resnet_never_gets(home, mon
         for error, held_out in ((0.0, False), (0.05, False), (0.0, True))
     }
     write(
-        Workbench("search"),
+        Workbench("search", "middle"),
         Results(searches, {"edge-on": {100.0: 0.6, 400.0: 0.8}}, (target,), (LVM,), 0.05, "A remark."),
     )
-    text = (home / "search.md").read_text()
-    assert "edge-on (120 of 600)" in text and "at least 400" in text and (home / "search.png").stat().st_size > 1000
+    text = (home / "tables" / "search.md").read_text()
+    assert (
+        "edge-on (120 of 600)" in text
+        and "at least 400" in text
+        and (home / "pictures" / "search.png").stat().st_size > 1000
+    )
     figures = {str(line["name"]): line["value"] for line in lines}
     unseen = "hitl_precision_top50_unseen"
     assert set(figures) == {"hitl_label_efficiency", "hitl_precision_top50", "hitl_harvest_top50", unseen}

@@ -16,9 +16,9 @@ import galaxy_models
 import infra
 import tasks
 from infra.settings import Settings
+from tests.benchmarks.result import report
 
 FOLDER = Path(__file__).parent
-PICTURES = FOLDER / "pictures"
 TABLES = FOLDER / "tables"
 
 
@@ -46,10 +46,15 @@ class Workbench:
 
     @property
     def folder(self) -> Path:
-        """In the installation's home, for what is kept between runs."""
-        folder = Settings.from_environment().home / "evidence" / self.part
+        """In the installation's home, for what is kept between runs; no size takes another's."""
+        folder = Settings.from_environment().home / "evidence" / self.size / self.part
         folder.mkdir(parents=True, exist_ok=True)
         return folder
+
+    @property
+    def shown(self) -> Path:
+        """Where tables and pictures go: here, where README and RESULTS.md have them; those of an hour, to the home."""
+        return self.folder.parent if self.size == SIZES[0] else FOLDER
 
     def cell(self, measure: Callable[[], Mapping[str, Any]], **key: Any) -> dict[str, Any]:
         """What `measure` gives for this key: from an earlier run of the same code, or measured now and kept.
@@ -80,7 +85,7 @@ class Workbench:
         print(f"[{self.part}] {text}", file=sys.stderr, flush=True)
 
     def table(self, title: str, head: Sequence[str], rows: Sequence[Sequence[str]], remark: str = "") -> None:
-        """Keep a table under `tests/evidence/tables/`, in the file of the part; a table of the same title is replaced.
+        """Keep a table in the file of the part; one of the same title is replaced.
 
         Parameters
         ----------
@@ -89,12 +94,21 @@ class Workbench:
         """
         lines = [f"### {title}", "", _row(head), _row(["---"] * len(head)), *map(_row, rows)]
         text = "\n".join([*lines, *(["", remark] if remark else [])]) + "\n"
-        TABLES.mkdir(exist_ok=True)
-        path = TABLES / f"{self.part}.md"
+        path = self.shown / "tables" / f"{self.part}.md"
+        path.parent.mkdir(exist_ok=True)
         before = path.read_text().split("\n\n### ") if path.exists() else []
         known = {each.removeprefix("### ").split("\n", 1)[0]: each.removeprefix("### ").strip() for each in before}
         known[title] = text.removeprefix("### ").strip()
         path.write_text("\n\n".join(f"### {each}" for each in known.values()) + "\n")
+
+    def picture(self, name: str) -> Path:
+        """Where a picture is to be saved."""
+        (self.shown / "pictures").mkdir(exist_ok=True)
+        return self.shown / "pictures" / name
+
+    def report(self, name: str, value: float, unit: str, goal: str, reached: bool) -> None:
+        """Print and keep a figure; those of an hour have a name of their own."""
+        report(f"{name}_{self.size}" if self.size == SIZES[0] else name, value, unit, goal, reached)
 
     @cached_property
     def code(self) -> str:
