@@ -46,7 +46,7 @@ FEW = 8
 """Answers of a kind, below which none of them is doubted."""
 
 CLEAR = 1.0
-"""Logit, both kinds weighing alike, from which the other answers clearly speak against one."""
+"""Logit before calibration, from which the other answers clearly speak against one."""
 
 
 @dataclass(frozen=True)

@@ -138,13 +138,13 @@ class Catalogue:
             block = slice(start, start + BLOCK)
             inside = np.flatnonzero(self.searchable[block]) + start
             distance[inside] = np.square(self.features.features[block][inside - start] - vector).sum(axis=1)
-        return self._first(distance, count, without)
+        return self.first(distance, count, without)
 
     def best_fitting(self, vector: NDArray[np.float32], count: int, without: Sequence[int] = ()) -> NDArray[np.int64]:
         """(count,) searchable rows whose aligned embeddings fit a vector (D,) of words or symbols best, best first."""
         likeness = self.aligned.cosines(vector)
         usable = self.searchable & np.isfinite(likeness)
-        return self._first(np.where(usable, -likeness, np.inf).astype(np.float32), count, without)
+        return self.first(np.where(usable, -likeness, np.inf).astype(np.float32), count, without)
 
     def tells(self, symbol: str) -> bool:
         """Whether the answers that the model tells say how likely a galaxy is of a symbol's class."""
@@ -160,14 +160,16 @@ class Catalogue:
             block = slice(start, start + BLOCK)
             told = self.features.features[block, -len(table) :] @ weights
             cost[block] = np.where(self.searchable[block], -told, np.inf)
-        return self._first(cost, count, without)
+        return self.first(cost, count, without)
 
     @cached_property
     def aligned(self) -> AlignedEmbeddings:
         """What words and symbols are compared with; raises GalaxyError if the catalogue was made without."""
         return AlignedEmbeddings.open(self.folder)
 
-    def _first(self, cost: NDArray[np.float32], count: int, without: Sequence[int]) -> NDArray[np.int64]:
+    def first(
+        self, cost: NDArray[np.float32], count: int, without: Sequence[int] | NDArray[np.int64]
+    ) -> NDArray[np.int64]:
         """(count,) rows of the least finite cost (N,), one of a duplicate group and none of the groups of `without`."""
         cost[np.isin(self.groups, self.groups[list(without)])] = np.inf
         order = np.argsort(cost, kind="stable")[: 4 * count]

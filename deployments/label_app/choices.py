@@ -40,20 +40,17 @@ class Choice:
 def proposed(service: Service, state: State) -> Choice:
     """What the learner proposes: likely ones, uncertain ones, some that differ, and some at random."""
     preference = learnt(service, state)
-    sheet = preference.propose(STAMPS, exclude=state.closed_or_seen, groups=state.catalogue.groups)
+    sheet = preference.propose(STAMPS, exclude=state.closed, groups=state.catalogue.groups)
     chances = preference.probabilities(sheet.rows)
     return Choice(_not_empty(sheet.rows, "every galaxy has been shown"), sheet.reasons, chances.tolist())
 
 
 def likeliest(service: Service, state: State) -> Choice:
-    """The top of the ranked list without those that have a label, one of each object."""
-    chances = learnt(service, state).probabilities().copy()
-    groups = state.catalogue.groups
-    chances[np.isin(groups, groups[state.closed])] = np.nan
-    order = np.argsort(-chances, kind="stable")[: 4 * STAMPS]
-    order = order[np.isfinite(chances[order])]
-    _, first = np.unique(groups[order], return_index=True)
-    rows = _not_empty(order[np.sort(first)][:STAMPS].astype(np.int64), "every galaxy has a label")
+    """The top of the ranked list, less what has an answer, is held back or lies before others; one of each object."""
+    chances = learnt(service, state).probabilities()
+    cost = np.where(state.catalogue.searchable & np.isfinite(chances), -chances, np.inf).astype(np.float32)
+    rows = state.catalogue.first(cost, STAMPS, state.taken)
+    rows = _not_empty(rows, "every galaxy has an answer, is held back for the test or lies before somebody else")
     return Choice(rows, ["best"] * len(rows), chances[rows].tolist())
 
 
@@ -66,7 +63,7 @@ def doubted(service: Service, state: State, person: Person) -> Choice:
 
 def next_fitting(service: Service, state: State, description: Description) -> Choice:
     """What fits the description best of all that was not shown yet."""
-    rows = _fitting(service, state.catalogue, description, state.closed_or_seen.tolist())
+    rows = _fitting(service, state.catalogue, description, state.closed.tolist())
     return _unmarked(rows, reason_of(description), "every galaxy that can be compared with the description was shown")
 
 
@@ -74,7 +71,7 @@ def at_random(state: State) -> Choice:
     """Random ones, one of each object."""
     rows = np.flatnonzero(state.catalogue.searchable).astype(np.int64)
     groups = state.catalogue.groups
-    rows = in_random_order(state.search.seed, rows[~np.isin(groups[rows], groups[state.closed_or_seen])])
+    rows = in_random_order(state.search.seed, rows[~np.isin(groups[rows], groups[state.closed])])
     _, first = np.unique(groups[rows], return_index=True)
     return _unmarked(rows[np.sort(first)], "random", "every galaxy has been shown")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sqlalchemy import func, select
+from sqlalchemy import select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session, aliased
 
@@ -37,12 +37,13 @@ def add_examples(
 
 
 def add_round(session: Session, new: Round, stamps: Sequence[tuple[Stamp, str, float | None]]) -> Round:
-    """Enter a sheet: for each stamp why it is shown, and how likely it seemed; gives the round its number.
+    """Enter a sheet: for each stamp why it is shown, and how likely it seemed.
 
-    Two requests at once would get the same number: the second one fails on the database's own rule.
+    Raises
+    ------
+    IntegrityError
+        If the person has a sheet of this kind and number: the database's own rule, for two requests at once.
     """
-    mine = (Round.search_id == new.search_id, Round.person == new.person, Round.kind == new.kind)
-    new.number = 1 + (session.scalar(select(func.max(Round.number)).where(*mine)) or 0)
     session.add(new)
     session.flush()
     for place, (stamp, reason, probability) in enumerate(stamps):

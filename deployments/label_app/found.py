@@ -15,7 +15,6 @@ from deployments.label_app.searches import find_or_404
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
 from deployments.label_app.states import State, state_of
-from infra.errors import GalaxyError
 from tasks.search.export import export
 
 router = APIRouter()
@@ -105,6 +104,5 @@ def learnt_state(service: Service, search_id: int, person: Person) -> State:
     with service.database.reading() as session:
         find_or_404(session, search_id)
         state = state_of(service, session, search_id, person)
-    if not state.teaching.is_enough:
-        raise GalaxyError("nothing is marked as wanted in this search yet; say yes to at least one galaxy first")
+    state.require_wanted()
     return state

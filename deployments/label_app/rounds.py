@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Form, HTTPException, Request, Response
@@ -12,6 +11,8 @@ from sqlalchemy.orm import Session
 from starlette.responses import RedirectResponse
 
 from deployments.label_app.events import (
+    BEST,
+    CHECK,
     SEARCH,
     labels_in,
     labels_of,
@@ -21,7 +22,7 @@ from deployments.label_app.events import (
     undo,
     vote,
 )
-from deployments.label_app.labels import TEST
+from deployments.label_app.labels import TEST, Labels
 from deployments.label_app.pages import page
 from deployments.label_app.people import Person
 from deployments.label_app.security import KnownPerson
@@ -32,8 +33,11 @@ from deployments.label_app.tables import Round, Search, Shown
 router = APIRouter()
 
 RequestKey = Annotated[str, Field(pattern=r"^[A-Za-z0-9-]{8,40}$")]
-ENOUGH = 10
-"""Wanted galaxies, before which a sheet that brings little is a poor start and no end."""
+MUCH = 10
+"""Wanted galaxies found, before which a sheet that brings little is a poor start and no end."""
+
+ENOUGH = 5
+"""Answers to likely galaxies that say something of a sheet."""
 
 REASON_TITLES = {
     "best": "likeliest",
@@ -92,10 +96,10 @@ def show_round(request: Request, round_id: Id, person: KnownPerson) -> Response:
     with service.database.reading() as session:
         sheet, search = _sheet_of(session, round_id, person)
         shown, answers = shown_in(session, round_id), labels_in(session, sheet)
-        verdicts = labels_of(session, search.id, test=sheet.kind == TEST).verdicts()
-        nearly_done = sheet.kind == SEARCH and _brought_little(session, sheet, verdicts)
+        labels = labels_of(session, search.id, test=sheet.kind == TEST)
+        nearly_done = sheet.kind in (SEARCH, BEST) and _brought_little(session, sheet, labels)
     here = {one.row for one in shown}
-    elsewhere = Counter(verdict for row, verdict in verdicts.items() if row not in here)
+    elsewhere = Counter(verdict for row, verdict in labels.verdicts().items() if row not in here)
     stamps = [
         {
             "place": one.place,
@@ -138,6 +142,8 @@ def answer_the_rest(request: Request, round_id: Id, new: Rest, person: KnownPers
     """The same answer for each stamp of the sheet that nothing was said of."""
     service = service_of(request)
     sheet, search, shown, answers = _own_sheet(service, round_id, person)
+    if sheet.kind == CHECK:
+        raise HTTPException(400, "on a second look, what is left without an answer keeps the one it had")
     rest = [one for one in shown if one.row not in answers]
     if rest:
         vote(service.database, search, [(sheet, one) for one in rest], new.answer, new.key)
@@ -158,13 +164,14 @@ def take_back(request: Request, round_id: Id, new: KeyOnly, person: KnownPerson)
     return {"place": place, "answer": answer}
 
 
-def _brought_little(session: Session, sheet: Round, verdicts: Mapping[int, str]) -> bool:
-    """Whether much was found, and hardly any likely galaxy of the sheet before was wanted."""
+def _brought_little(session: Session, sheet: Round, labels: Labels) -> bool:
+    """Whether much was found on sheets, and hardly any likely galaxy of the one before was wanted."""
     before = round_before(session, sheet)
-    if before is None or list(verdicts.values()).count("yes") < ENOUGH:
+    found = [row for row, said in labels.verdicts().items() if said == "yes" and labels.rounds[row] is not None]
+    if before is None or len(found) < MUCH:
         return False
     wanted, answered = likely_wanted(session, before)
-    return answered >= ENOUGH // 2 and wanted <= answered // 4
+    return answered >= ENOUGH and wanted <= answered // 4
 
 
 def _own_sheet(service: Service, round_id: int, person: Person) -> tuple[Round, Search, list[Shown], dict[int, str]]:

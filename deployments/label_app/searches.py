@@ -24,7 +24,7 @@ from deployments.label_app.results import agreements, tested_quality
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import Id, Service, service_of
 from deployments.label_app.sheets import first_sheet_of
-from deployments.label_app.states import State, at_odds, remaining, state_of
+from deployments.label_app.states import at_odds, remaining, state_of
 from deployments.label_app.tables import NAME_LENGTH, WORDS_LENGTH, Description, Round, Search, Upload
 from deployments.label_app.uploads import LARGEST_FILE, MOST_PICTURES, as_png, open_uploads
 from galaxy_models.symbols import known_symbols
@@ -49,8 +49,8 @@ class Given:
 
 
 THRESHOLD = 0.5
-WANTED_SHOWN = 16
-"""Of what was said yes to, on the page of a search."""
+WANTED_SHOWN, EXAMPLES_SHOWN = 16, 4
+"""Galaxies that are wanted, on the page of a search, and examples among them at most."""
 
 
 @router.get("/")
@@ -170,7 +170,7 @@ def _begin(service: Service, person: Person, given: Given, files: Sequence[tuple
                 description.search_id = search.id
                 session.add(description)
             if first:
-                add_round(session, Round(search_id=search.id, person=person.name, kind=SEARCH), first)
+                add_round(session, Round(search_id=search.id, person=person.name, kind=SEARCH, number=1), first)
     except IntegrityError:
         raise GalaxyError(f"there is a search {name!r} already; choose another name") from None
     return search.id
@@ -208,7 +208,7 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
         "state": state,
         "counts": state.labels.counts(),
         "left": remaining(service, state) if enough else None,
-        "wanted": _wanted_first(state)[:WANTED_SHOWN],
+        "wanted": _wanted_by(state.labels, person)[:WANTED_SHOWN],
         "at_odds": len(at_odds(service, state, person)[0]) if enough else 0,
         "galaxies": int(state.catalogue.searchable.sum()),
         "mine": mine,
@@ -220,10 +220,16 @@ def _overview(service: Service, search_id: int, person: Person) -> dict[str, Any
     }
 
 
-def _wanted_first(state: State) -> list[int]:
-    """Rows that are wanted: those that the search began with, then the newest."""
-    rows, since = [row for row, said in state.labels.verdicts().items() if said == "yes"], state.labels.rounds
-    return sorted(rows, key=lambda row: (since[row] is not None, -(since[row] or 0)))
+def _wanted_by(labels: Labels, person: Person) -> list[int]:
+    """Rows that are wanted: some that the search began with, then what this person found, of the newest sheet first.
+
+    What others found is not told: a second opinion is to be one's own.
+    """
+    own = labels.of_person.get(person.name, {})
+    wanted = [row for row, said in labels.verdicts().items() if said == "yes"]
+    examples = [row for row in wanted if labels.rounds[row] is None]
+    found = [row for row in wanted if labels.rounds[row] is not None and own.get(row) == "yes"]
+    return examples[:EXAMPLES_SHOWN] + sorted(found, key=lambda row: labels.rounds[row] or 0, reverse=True)
 
 
 def _people(labels: Labels) -> list[tuple[str, dict[str, int]]]:

@@ -17,7 +17,6 @@ from deployments.label_app.sampling import held_back
 from deployments.label_app.service import Service
 from deployments.label_app.states import State, remaining, state_of
 from deployments.label_app.tables import Description, Round, Search
-from infra.errors import GalaxyError
 
 
 def next_round(service: Service, search_id: int, person: Person, kind: str, after: int) -> int:
@@ -33,7 +32,8 @@ def next_round(service: Service, search_id: int, person: Person, kind: str, afte
         if last is not None and last.number != after:
             return last.id
         state = state_of(service, session, search_id, person, kind)
-    new = Round(search_id=search_id, person=person.name, kind=kind)
+    number = 1 if last is None else last.number + 1
+    new = Round(search_id=search_id, person=person.name, kind=kind, number=number)
     choice = _chosen(service, state, person, kind)
     if state.teaching.is_enough and kind not in (REVIEW, TEST):
         left = remaining(service, state)
@@ -68,17 +68,14 @@ def _chosen(service: Service, state: State, person: Person, kind: str) -> Choice
         return choices.labelled_by_others(state, person)
     if kind == TEST:
         return choices.next_of_test(state, person)
-    if not state.teaching.is_enough:
-        if kind in (BEST, CHECK):
-            raise GalaxyError("nothing is marked as wanted in this search yet; say yes to at least one galaxy first")
-        if state.description is not None:
-            return choices.next_fitting(service, state, state.description)
-        return choices.at_random(state)
-    if kind == BEST:
-        return choices.likeliest(service, state)
-    if kind == CHECK:
-        return choices.doubted(service, state, person)
-    return choices.proposed(service, state)
+    if kind in (BEST, CHECK):
+        state.require_wanted()
+        return choices.likeliest(service, state) if kind == BEST else choices.doubted(service, state, person)
+    if state.teaching.is_enough:
+        return choices.proposed(service, state)
+    if state.description is not None:
+        return choices.next_fitting(service, state, state.description)
+    return choices.at_random(state)
 
 
 def _named(service: Service, catalogue: Catalogue, choice: Choice) -> list[tuple[Stamp, str, float | None]]:

@@ -10,8 +10,8 @@ from sqlalchemy import func, select
 from sqlalchemy.orm import Session
 
 from deployments.label_app.catalogues import Catalogue
-from deployments.label_app.events import CHECK, SEARCH, first_examples, labels_of
-from deployments.label_app.labels import TEST, Labels, labels_digest
+from deployments.label_app.events import BEST, CHECK, SEARCH, first_examples, labels_of
+from deployments.label_app.labels import OPINIONS, TEST, Labels, current_labels, labels_digest
 from deployments.label_app.learning import Teaching
 from deployments.label_app.people import Person
 from deployments.label_app.sampling import held_back
@@ -40,7 +40,7 @@ class State:
     seen
         Rows that the person was shown before on sheets of this kind.
     checked
-        Rows that the person has looked at again.
+        Rows that the person has answered again on a second look.
     at_hand
         Rows on the last sheets of other people.
     description
@@ -58,16 +58,19 @@ class State:
     description: Description | None = None
 
     @property
-    def closed(self) -> NDArray[np.int64]:
-        """Rows that must not come on a sheet of the search, besides those that were shown."""
-        nowhere = np.flatnonzero(~self.catalogue.searchable)
-        parts = (nowhere, self.held, self.labels.answered(), self.at_hand)
-        return np.unique(np.concatenate(parts)).astype(np.int64)
+    def taken(self) -> NDArray[np.int64]:
+        """Rows that are held back, have an answer, or lie before somebody else."""
+        return np.unique(np.concatenate([self.held, self.labels.answered(), self.at_hand])).astype(np.int64)
 
     @property
-    def closed_or_seen(self) -> NDArray[np.int64]:
-        """Those and what was shown."""
-        return np.union1d(self.closed, self.seen)
+    def closed(self) -> NDArray[np.int64]:
+        """Rows that must not come on a sheet of the search: those, what was shown, and what has no usable stamp."""
+        return np.union1d(np.flatnonzero(~self.catalogue.searchable), np.union1d(self.taken, self.seen))
+
+    def require_wanted(self) -> None:
+        """Raise GalaxyError while nothing is wanted: then there is no learner, and no list."""
+        if not self.teaching.is_enough:
+            raise GalaxyError("nothing is marked as wanted in this search yet; say yes to at least one galaxy first")
 
 
 def state_of(service: Service, session: Session, search_id: int, person: Person, kind: str = SEARCH) -> State:
@@ -119,8 +122,9 @@ def remaining(service: Service, state: State) -> Remaining:
 def at_odds(service: Service, state: State, person: Person) -> tuple[NDArray[np.int64], NDArray[np.bool_]]:
     """(k,) rows whose answer by this person the other answers speak against, not looked at again yet; and (k,) it."""
     rows, wanted = learnt(service, state).at_odds()
-    own = np.array(list(state.labels.of_person.get(person.name, {})), np.int64)
-    open_ = np.isin(rows, own) & ~np.isin(rows, state.checked)
+    own = state.labels.of_person.get(person.name, {})
+    said = [OPINIONS.get(own.get(row, "")) for row in rows.tolist()]
+    open_ = np.array([said[i] == wanted[i] for i in range(len(rows))], bool) & ~np.isin(rows, state.checked)
     return rows[open_], wanted[open_]
 
 
@@ -148,10 +152,12 @@ def _seen(session: Session, search_id: int, person: str, kind: str) -> NDArray[n
 
 def _checked(session: Session, search_id: int, person: str) -> NDArray[np.int64]:
     mine = (Vote.search_id == search_id, Vote.person == person, Vote.kind == CHECK)
-    return np.array(session.scalars(select(Vote.row).where(*mine)).all(), np.int64)
+    again = current_labels(session.scalars(select(Vote).where(*mine).order_by(Vote.id)))
+    return np.array(list(again.of_person.get(person, {})), np.int64)
 
 
 def _at_hand(session: Session, search_id: int, person: str) -> NDArray[np.int64]:
-    last = select(func.max(Round.id)).where(Round.search_id == search_id, Round.kind == SEARCH, Round.person != person)
-    chosen = select(Shown.row).where(Shown.round_id.in_(last.group_by(Round.person)))
+    theirs = (Round.search_id == search_id, Round.kind.in_((SEARCH, BEST)), Round.person != person)
+    last = select(func.max(Round.id)).where(*theirs).group_by(Round.person, Round.kind)
+    chosen = select(Shown.row).where(Shown.round_id.in_(last))
     return np.array(session.scalars(chosen).all(), np.int64)

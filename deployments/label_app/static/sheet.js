@@ -10,6 +10,7 @@ const next = document.getElementById("next");
 const closer = document.getElementById("closer");
 const closerContent = document.getElementById("closer-content");
 const closerAnswers = document.getElementById("closer-answers");
+const closerSaid = document.getElementById("closer-said");
 const stretch = document.getElementById("stretch");
 
 const CYCLE = ["yes", "no", "unsure", "skip"];
@@ -18,6 +19,9 @@ const KEYS = { y: "yes", n: "no", u: "unsure", s: "skip" };
 let queue = Promise.resolve(); // requests go out one after the other, so that undo finds the vote before it
 let waiting = 0;
 let current = 0;
+let opened = null; // the stamp that the dialog was opened for
+let atLarge = null; // the stamp whose galaxy is to be seen there: not while it loads, nor for a neighbour
+let asked = 0;
 let leaving = false;
 
 function requestKey() {
@@ -50,6 +54,7 @@ function later(work) {
   queue = queue.then(work).catch((error) => {
     trouble.textContent = `Not kept: ${error.message}. Load the page again to see what is.`;
     trouble.hidden = false;
+    closerSaid.textContent = trouble.textContent;
   }).finally(() => { waiting -= 1; });
   return queue;
 }
@@ -86,7 +91,8 @@ function undo() {
     }
     show(stamps[told.place], told.answer);
     focusOn(told.place);
-    said.textContent = `Taken back; now ${told.answer || "without an answer"}.`;
+    const before = sheet.dataset.check ? "as it was before" : "without an answer";
+    said.textContent = `Taken back; now ${told.answer || before}.`;
   });
 }
 
@@ -119,35 +125,56 @@ function columns() {
   return below < 0 ? stamps.length : below;
 }
 
-async function fill(address) {
+async function fill(address, stamp) {
+  const ticket = ++asked; // an answer that comes after a newer question is not shown
   const url = new URL(address, location.href);
-  closerAnswers.hidden = !url.pathname.endsWith(`/${stamps[current].dataset.row}`); // a neighbour is not asked for
   url.searchParams.set("part", "true");
-  const answer = await fetch(url, { headers: { accept: "application/json" } });
-  if (!answer.ok) {
-    const told = await answer.json().catch(() => ({}));
-    closerContent.textContent = told.error || `the service answered ${answer.status}`;
-    return;
+  atLarge = null;
+  closerAnswers.hidden = true;
+  let content;
+  try {
+    const answer = await fetch(url, { headers: { accept: "application/json" } });
+    if (answer.ok) {
+      content = [...new DOMParser().parseFromString(await answer.text(), "text/html").body.childNodes];
+    } else {
+      const told = await answer.json().catch(() => ({}));
+      content = [told.error || `the service answered ${answer.status}`];
+      stamp = null;
+    }
+  } catch {
+    content = ["the service does not answer"];
+    stamp = null;
   }
-  const part = new DOMParser().parseFromString(await answer.text(), "text/html");
-  closerContent.replaceChildren(...part.body.childNodes);
+  if (ticket !== asked) return;
+  closerContent.replaceChildren(...content);
+  atLarge = stamp;
+  closerAnswers.hidden = !stamp;
+  if (stamp) press(stamp.dataset.answer);
 }
 
-async function lookCloser(stamp) {
+function press(answer) {
+  for (const button of closerAnswers.querySelectorAll("[data-closer]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.closer === answer));
+  }
+}
+
+function lookCloser(stamp) {
+  opened = stamp;
   closerContent.textContent = "…";
-  if (!closer.open) closer.showModal();
+  if (!closer.open) {
+    closerSaid.textContent = "";
+    closer.showModal();
+  }
   const blind = sheet.dataset.blind ? "&blind=true" : "";
-  await fill(`/galaxies/${sheet.dataset.catalogue}/${stamp.dataset.row}?stretch=${stretch.value}${blind}`);
+  fill(`/galaxies/${sheet.dataset.catalogue}/${stamp.dataset.row}?stretch=${stretch.value}${blind}`, stamp);
 }
 
-function answerCloser(answer) {
-  vote(stamps[current], answer);
-  if (current + 1 < stamps.length) {
-    current += 1;
-    lookCloser(stamps[current]);
-  } else {
-    closer.close();
-  }
+function answerAtLarge(answer) {
+  if (!atLarge) return;
+  vote(atLarge, answer);
+  closerSaid.textContent = said.textContent;
+  const following = stamps[stamps.indexOf(atLarge) + 1];
+  if (following) lookCloser(following); else backToSheet();
 }
 
 stamps.forEach((stamp, place) => {
@@ -156,7 +183,7 @@ stamps.forEach((stamp, place) => {
     if (event.detail === 0) return; // Enter and space have meanings of their own
     vote(stamp, CYCLE[(CYCLE.indexOf(stamp.dataset.answer) + 1) % CYCLE.length]);
   });
-  stamp.querySelector(".zoom").addEventListener("click", () => { current = place; lookCloser(stamp); });
+  stamp.querySelector(".zoom").addEventListener("click", () => lookCloser(stamp));
   stamp.querySelectorAll("[data-say]").forEach((button) => {
     button.addEventListener("click", () => vote(stamp, button.dataset.say));
   });
@@ -167,16 +194,17 @@ closerContent.addEventListener("click", (event) => {
   const link = event.target.closest('a[href^="/galaxies/"]');
   if (!link || event.ctrlKey || event.metaKey || event.shiftKey) return;
   event.preventDefault();
-  fill(link.href);
+  const same = new URL(link.href).pathname.endsWith(`/${opened.dataset.row}`);
+  fill(link.href, same ? opened : null);
 });
-closer.addEventListener("close", () => focusOn(current));
-closer.addEventListener("keydown", (event) => {
-  if (!(event.key in KEYS) || event.ctrlKey || event.metaKey || event.altKey || closerAnswers.hidden) return;
-  event.preventDefault();
-  answerCloser(KEYS[event.key]);
-});
+function backToSheet() {
+  closer.close();
+  atLarge = null;
+  focusOn(stamps.indexOf(opened)); // the browser puts it where the dialog was opened, some answers ago
+}
+closer.addEventListener("close", () => { if (!closer.open) backToSheet(); }); // it may be open again by then
 closerAnswers.querySelectorAll("[data-closer]").forEach((button) => {
-  button.addEventListener("click", () => answerCloser(button.dataset.closer));
+  button.addEventListener("click", () => answerAtLarge(button.dataset.closer));
 });
 
 stretch.value = sessionStorage.getItem("stretch") || "viewer";
@@ -196,8 +224,19 @@ document.querySelectorAll("[data-rest]").forEach((button) => {
 });
 
 document.addEventListener("keydown", (event) => {
-  if (closer.open || event.ctrlKey || event.metaKey || event.altKey) return;
+  if (event.ctrlKey || event.metaKey || event.altKey) return;
   const target = event.target;
+  if (closer.open) {
+    if (event.key in KEYS && !event.repeat) {
+      answerAtLarge(KEYS[event.key]);
+    } else if (event.key === " " && !target.closest("button, a")) {
+      backToSheet();
+    } else {
+      return;
+    }
+    event.preventDefault();
+    return;
+  }
   if (target.closest("select, input, textarea, a")) return;
   const onButton = target.closest("button:not(.picture):not([data-say])"); // after a click on an answer, keys go on
   const steps = { ArrowLeft: -1, ArrowRight: 1, ArrowUp: -columns(), ArrowDown: columns() };
@@ -210,7 +249,7 @@ document.addEventListener("keydown", (event) => {
   } else if (event.key === "z") {
     undo();
   } else if (event.key === "Enter" && !onButton) {
-    if (event.shiftKey) answerTheRest("no"); else goOn();
+    if (event.shiftKey && document.querySelector("[data-rest]")) answerTheRest("no"); else goOn();
   } else if (event.key === " " && !onButton) {
     lookCloser(stamps[current]);
   } else {

@@ -10,7 +10,7 @@ import pytest
 from sqlalchemy import func, select
 
 from deployments.label_app.database import Database
-from deployments.label_app.events import Stamp, add_round, labels_in, labels_of, undo, vote
+from deployments.label_app.events import Stamp, add_round, labels_in, labels_of, last_round, undo, vote
 from deployments.label_app.labels import Labels
 from deployments.label_app.tables import Round, Search, Shown, Vote
 from infra.errors import GalaxyError
@@ -35,7 +35,9 @@ def search(database: Database) -> Search:
 
 def sheet_for(database: Database, search: Search, person: str, kind: str = "search") -> tuple[Round, list[Shown]]:
     with database.writing() as session:
-        made = add_round(session, Round(search_id=search.id, person=person, kind=kind), STAMPS)
+        before = last_round(session, search.id, person, kind)
+        number = 1 if before is None else before.number + 1
+        made = add_round(session, Round(search_id=search.id, person=person, kind=kind, number=number), STAMPS)
         shown = list(session.scalars(select(Shown).where(Shown.round_id == made.id).order_by(Shown.place)))
     return made, shown
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
@@ -108,8 +109,12 @@ def test_a_slip_is_shown_again_once_and_the_new_answer_holds(browser: Browser) -
     assert (stamps[slip][0], "you said no") in again
     page = browser.get(f"/rounds/{number}").text
     assert "data-rest" not in page, "what is left unanswered keeps its answer"
+    assert browser.send(f"/rounds/{number}/rest", answer="no", key="by-habit").status_code == 400
     place = [name for name, _ in again].index(stamps[slip][0])
     before = browser.get(f"/searches/{search}").text
+    browser.send(f"/rounds/{number}/votes", place=place, answer="no", key="slipped-again")
+    browser.send(f"/rounds/{number}/undo", key="taken-back")
+    assert browser.get(f"/searches/{search}").text == before, "it is to be looked at again, still"
     browser.send(f"/rounds/{number}/votes", place=place, answer="yes", key="corrected")
     after = browser.get(f"/searches/{search}").text
     yes, no = (int(re.findall(rf'<b class="{kind}">(\d+)</b>', before)[0]) for kind in ("yes", "no"))
@@ -131,7 +136,54 @@ def test_the_page_of_a_search_shows_what_is_wanted_examples_first(app: FastAPI, 
     catalogue = app.state.service.library.catalogue(CATALOGUE)
     shown = re.findall(r'alt="Galaxy (galaxy-\d+)"', browser.get(f"/searches/{search}").text)
     assert shown[:3] == sorted(["galaxy-000", "galaxy-005", "galaxy-010"], key=catalogue.row_of)
-    assert set(shown[3:]) == set(found[: 16 - 3]) or len(found) > 13
+    assert len(shown) == min(16, 3 + len(found)) and set(shown[3:]) <= set(found)
+    new = [name for name, good in browser.label(search, after=1) if good]
+    shown = re.findall(r'alt="Galaxy (galaxy-\d+)"', browser.get(f"/searches/{search}").text)
+    assert new and set(shown[3 : 3 + len(new)]) <= set(new), "of the newest sheet first"
+
+
+def test_only_whoever_said_it_looks_again_and_sees_what_they_found(signed_in: Callable[[str], Browser]) -> None:
+    henrietta, cecilia, jocelyn = (signed_in(name) for name in ("henrietta", "cecilia", "jocelyn"))
+    search = henrietta.begin()
+    number, stamps = henrietta.sheet(search)
+    galaxy = next(name for name, _ in stamps if is_edge_on(name))
+    for place, (name, _) in enumerate(stamps):
+        answer = "yes" if is_edge_on(name) else "no"
+        henrietta.send(f"/rounds/{number}/votes", place=place, answer=answer, key=f"first-{place:08d}")
+    henrietta.label(search, after=1)
+    henrietta.label(search, after=2)
+    for other in (cecilia, jocelyn):
+        other.get(f"/searches/{search}")
+        shown, after = False, 0
+        while not shown:  # until it has come on a sheet of second opinions
+            number, again = other.sheet(search, "review", after)
+            for place, (name, _) in enumerate(again):
+                shown |= name == galaxy
+                answer = "yes" if is_edge_on(name) and name != galaxy else "no"
+                other.send(f"/rounds/{number}/votes", place=place, answer=answer, key=f"{number:08d}-{place:08d}")
+            after += 1
+    _, doubted = cecilia.sheet(search, "check")
+    assert (galaxy, "you said no") in doubted
+    answer = henrietta.submit(f"/searches/{search}/rounds", kind="check")
+    assert galaxy not in answer.text, "her own answer is yes, as the others speak"
+    page = signed_in("vera").get(f"/searches/{search}").text
+    [wanted] = re.findall(r'<ul [^>]*aria-label="Wanted.*?</ul>', page, re.DOTALL)
+    assert wanted.count('alt="Galaxy') == 3, "who has labelled nothing sees examples alone"
+
+
+def test_two_clicks_at_once_make_one_sheet(browser: Browser) -> None:
+    search = browser.begin()
+    browser.label(search)
+    for kind, after in (("search", 1), ("best", 0)):
+        path, fields = f"/searches/{search}/rounds", {"csrf": browser.token, "kind": kind, "after": after}
+        with ThreadPoolExecutor(6) as threads:
+            answers = list(
+                threads.map(
+                    lambda _, path=path, fields=fields: browser.client.post(path, data=fields, follow_redirects=False),
+                    range(6),
+                )
+            )
+        assert len({answer.headers["location"] for answer in answers}) == 1
 
 
 def test_a_sheet_that_brings_little_after_many_says_that_the_end_is_near(browser: Browser) -> None:
