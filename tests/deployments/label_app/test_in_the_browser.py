@@ -65,6 +65,8 @@ def sign_in(chromium: Browser, address: str, name: str, width: int = 1280, heigh
 
 
 def names(page: Page) -> list[str]:
+    """Of the sheet, once its script listens to keys."""
+    expect(page.locator(".picture").first).to_be_focused()
     pictures = page.locator(".picture")
     return [str(pictures.nth(i).get_attribute("data-name")).partition(",")[0] for i in range(pictures.count())]
 
