@@ -13,7 +13,7 @@ def main() -> None:
     """Measure each part."""
     parser = argparse.ArgumentParser(prog="python -m tests.evidence", description=__doc__)
     parser.add_argument("parts", nargs="*", metavar="PART", help=f"of {', '.join(PARTS)}; all by default")
-    parser.add_argument("--size", choices=SIZES, default=SIZES[0], help="an hour, two, or the whole; small by default")
+    parser.add_argument("--size", choices=SIZES, default=SIZES[0], help="small by default")
     parser.add_argument("--keep", action="store_true", help="take measurements that older code made")
     arguments = parser.parse_args()
     unknown = sorted(set(arguments.parts) - set(PARTS))

@@ -45,7 +45,7 @@ def test_a_table_replaces_the_one_of_its_title_and_leaves_the_others(home):
     assert "| 3 |" in text and "| 1 |" not in text and "A remark." in text
 
 
-def test_what_an_hour_gives_stays_apart_from_what_is_shown(home, monkeypatch):
+def test_what_is_small_stays_apart_from_what_is_shown(home, monkeypatch):
     told = []
     monkeypatch.setattr(workbench, "report", lambda name, *rest: told.append(name))
     for size in workbench.SIZES:

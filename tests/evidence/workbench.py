@@ -23,7 +23,7 @@ TABLES = FOLDER / "tables"
 
 
 SIZES = ("small", "middle", "full")
-"""An hour on two cores; what README and RESULTS.md show, in two; and all that is asked for, for a larger machine."""
+"""Meant for an hour on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ class Workbench:
 
     @property
     def shown(self) -> Path:
-        """Where tables and pictures go: here, where README and RESULTS.md have them; those of an hour, to the home."""
+        """Where tables and pictures go: here, where README and RESULTS.md have them; the small ones, in the home."""
         return self.folder.parent if self.size == SIZES[0] else FOLDER
 
     def cell(self, measure: Callable[[], Mapping[str, Any]], **key: Any) -> dict[str, Any]:
@@ -107,7 +107,7 @@ class Workbench:
         return self.shown / "pictures" / name
 
     def report(self, name: str, value: float, unit: str, goal: str, reached: bool) -> None:
-        """Print and keep a figure; those of an hour have a name of their own."""
+        """Print and keep a figure; the small ones have names of their own."""
         report(f"{name}_{self.size}" if self.size == SIZES[0] else name, value, unit, goal, reached)
 
     @cached_property
