@@ -64,7 +64,7 @@ def doubted(service: Service, state: State, person: Person) -> Choice:
 def next_fitting(service: Service, state: State, description: Description) -> Choice:
     """What fits the description best of all that was not shown yet."""
     rows = _fitting(service, state.catalogue, description, state.closed.tolist())
-    return _unmarked(rows, reason_of(description), "every galaxy that can be compared with the description was shown")
+    return _unmarked(rows, _reason(description), "every galaxy that can be compared with the description was shown")
 
 
 def at_random(state: State) -> Choice:
@@ -105,7 +105,7 @@ def first_fitting(
         vectors = service.models.embed(catalogue, as_stamps(pictures))
         found += [(catalogue.neighbours(vector, STAMPS, without).tolist(), "best") for vector in vectors]
     if description is not None:
-        found.append((_fitting(service, catalogue, description, without).tolist(), reason_of(description)))
+        found.append((_fitting(service, catalogue, description, without).tolist(), _reason(description)))
     turns = zip_longest(*([(row, reason) for row in rows] for rows, reason in found))
     reasons: dict[int, str] = {}
     for row, reason in (one for turn in turns for one in turn if one is not None):
@@ -114,7 +114,7 @@ def first_fitting(
     return Choice(np.array(rows, np.int64), [reasons[row] for row in rows], [None] * len(rows))
 
 
-def reason_of(description: Description) -> str:
+def _reason(description: Description) -> str:
     """Why a galaxy that fits a description is shown."""
     return WORDS if description.words else SYMBOL
 

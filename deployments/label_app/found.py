@@ -38,7 +38,7 @@ async def show_results(
     """The galaxies, the likeliest first, a page at a time: all, or those that nobody has said anything of."""
     service = service_of(request)
 
-    def work() -> tuple[State, list[dict[str, object]], int]:
+    def work() -> tuple[State, list[dict[str, object]], int, int]:
         state = learnt_state(service, search_id, person)
         rows, probabilities = ranked_rows(service, state)
         verdicts, first = state.labels.verdicts(), (number - 1) * ON_A_PAGE
@@ -60,11 +60,11 @@ async def show_results(
                 ranks[some].tolist(), rows[some].tolist(), probabilities[some].tolist(), strict=True
             )
         ]
-        return state, galaxies, -(-len(rows) // ON_A_PAGE)
+        with service.database.reading() as session:
+            last = last_round(session, search_id, person.name, BEST)
+        return state, galaxies, -(-len(rows) // ON_A_PAGE), 0 if last is None else last.number
 
-    state, galaxies, pages = await service.learners.run(work)
-    with service.database.reading() as session:
-        last = last_round(session, search_id, person.name, BEST)
+    state, galaxies, pages, sheets = await service.learners.run(work)
     return page(
         request,
         "results.html",
@@ -73,7 +73,7 @@ async def show_results(
         number=number,
         pages=pages,
         show=show,
-        sheets=0 if last is None else last.number,
+        sheets=sheets,
     )
 
 

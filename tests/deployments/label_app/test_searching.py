@@ -17,6 +17,12 @@ from tests.deployments.label_app.conftest import Browser
 from tests.deployments.label_app.sky import CATALOGUE, COUNT, FAILED, FLAGGED, is_edge_on
 
 
+@pytest.fixture(autouse=True)
+def the_same_sheets_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A search's seed is random: what is learnt from some sheets would be now clear and now not."""
+    monkeypatch.setattr("deployments.label_app.searches.secrets.randbelow", lambda _: 7)
+
+
 def held_of(app: FastAPI, search: int) -> set[str]:
     """Galaxies that are held back for the test."""
     service: Service = app.state.service
