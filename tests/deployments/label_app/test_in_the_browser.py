@@ -169,12 +169,12 @@ def test_a_search_by_keyboard_and_mouse(chromium: Browser, address: str, setting
     page.get_by_role("link", name="edge-on disks").click()
     page.get_by_text("left to find").wait_for()
     page.get_by_role("link", name="Ranked list and export").click()
+    expect(page.locator("ol.stamps li.yes")).not_to_have_count(0)
     ranked = page.locator("ol.stamps li").all_inner_texts()
     assert sum(is_edge_on("galaxy-" + text.rpartition("galaxy-")[2][:3]) for text in ranked[:20]) >= 18
-    assert page.locator("ol.stamps li.yes").count() > 0
     page.get_by_role("link", name="not labelled yet").click()
     expect(page.locator("ol.stamps li.yes, ol.stamps li.no")).to_have_count(0)
-    assert page.locator("ol.stamps li").count() > 20
+    expect(page.locator("ol.stamps li").nth(20)).to_be_visible()
     page.get_by_role("button", name="Label the best of these").click()
     page.get_by_text("The likeliest without a label, sheet 1").wait_for()
     page.go_back()
@@ -213,6 +213,7 @@ def test_at_phone_width(chromium: Browser, address: str) -> None:
     page = sign_in(chromium, address, "henrietta", width=390, height=844)
     assert no_wider_than_the_window(page)
     page.get_by_role("link", name="edge-on disks").click()
+    page.get_by_role("button", name="Continue with sheet").wait_for()
     assert no_wider_than_the_window(page)
     page.get_by_role("button", name="Continue with sheet").click()
     page.locator(".stamp").first.wait_for()
@@ -233,6 +234,7 @@ def test_readable_by_contrast(chromium: Browser, address: str) -> None:
     """Text on what lies behind it, by WCAG's formula: at least 4.5 to 1."""
     page = sign_in(chromium, address, "henrietta")
     page.get_by_role("link", name="edge-on disks").click()
+    page.get_by_role("link", name="Ranked list and export").wait_for()
     for path in (page.url, address, f"{address}/searches/new"):
         page.goto(path)
         poor = page.evaluate(CONTRAST)
