@@ -252,6 +252,27 @@ def draw_degradation(
     return Degradation((wanted**2 - present**2).clamp_min(0).sqrt(), target)
 
 
+def known_degradation(
+    seeing: Tensor, noise: Tensor, bands: Sequence[str], pixel_scale: float | Tensor = SURVEY_PIXEL_SCALE
+) -> Degradation:
+    """What made images of the survey's sharpest ones (the least of `SEEING`), as if these had had no noise.
+
+    Parameters
+    ----------
+    seeing
+        (N, C) FWHM of the PSF, arcsec.
+    noise
+        (N, C) noise of a pixel, nanomaggies.
+    pixel_scale
+        Arcsec per pixel, of all images or (N,) of each.
+    """
+    _check_bands(bands, seeing.shape[1])
+    scale = torch.as_tensor(pixel_scale, dtype=torch.float32, device=seeing.device).expand(len(seeing))[:, None]
+    best = seeing.new_tensor([SEEING[band].low for band in bands]) * SURVEY_PIXEL_SCALE / scale
+    width = ((seeing / FWHM_PER_SIGMA / scale) ** 2 - best**2).clamp_min(0).sqrt()
+    return Degradation(width, noise)
+
+
 def degrade_display(
     rgb: Tensor,
     generator: torch.Generator,

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from .card import CardError, ModelCard
+from .degradation import Degradation
+from .flux_restoration import restore_flux
 from .heads import ClassificationHead, ParameterHead, VotesHead
 from .lvm import GalaxyLVM, architecture, from_architecture
 from .pooling import mean_and_spread
@@ -19,6 +21,13 @@ from .volunteer_answers import PLACES, UNLIKELY, said_by_answers
 from .votes import concentrations, fractions_with_spread
 
 KINDS = ("classes", "votes", "values")
+
+DISPLAY, FLUX = "display", "flux"
+"""What a network has learnt to restore: pictures, or fluxes whose blur and noise are known."""
+
+FLUX_LEVEL = 10.0
+"""A stretched flux (`flux_restoration.stretch`) of so many times the noise's spread is shown as one: sky is then as
+faint, and a galaxy's core as bright, as in the pictures that the encoder knows."""
 
 
 @dataclass(frozen=True)
@@ -100,13 +109,20 @@ class MultiTaskNetwork(nn.Module):
     calibration
         By table: `temperature` for classes, `sigma_scale` for votes, one `sigma_scale` per parameter for values.
         What is missing counts as one.
+    restores
+        `display` or `flux`: whether `restore` or `restore_flux` is what it learns.
     """
 
     def __init__(
-        self, lvm: GalaxyLVM, schemes: Sequence[HeadScheme], calibration: Mapping[str, Any] | None = None
+        self,
+        lvm: GalaxyLVM,
+        schemes: Sequence[HeadScheme],
+        calibration: Mapping[str, Any] | None = None,
+        restores: str = DISPLAY,
     ) -> None:
         super().__init__()
         self.lvm = lvm
+        self.restores = restores
         self.schemes = tuple(schemes)
         self.calibration = dict(calibration or {})
         features = 2 * sum(lvm.channels)
@@ -148,6 +164,25 @@ class MultiTaskNetwork(nn.Module):
         spread = cast(Tensor, self.lvm.rgb_spread).view(1, 3, 1, 1)
         correction: Tensor = self.restoration((rgb - mean) / spread, (self.lvm(rgb) - mean) / spread)
         return rgb + correction.float()
+
+    def restore_flux(self, flux: Tensor, degradation: Degradation) -> Tensor:
+        """Fluxes under a known blur and noise to sharper ones; see `flux_restoration.restore_flux`.
+
+        Parameters
+        ----------
+        flux
+            (N, 3, h, w) nanomaggies, blue to red; the reddest band is shown as R, as in pictures.
+
+        Returns
+        -------
+        Tensor
+            (N, 3, h, w) float32 nanomaggies. An untrained network leaves what deconvolution makes of them.
+        """
+
+        def corrected(values: Tensor) -> Tensor:
+            return (self.restore(values.flip(1) / FLUX_LEVEL) * FLUX_LEVEL).flip(1)
+
+        return restore_flux(corrected, flux, degradation)
 
     def reconstruct(self, rgb: Tensor, hidden: Tensor) -> Tensor:
         """(N, 3, h, w) and the (N, 1, h, w) bool of hidden pixels to the whole image (N, 3, h, w)."""
@@ -219,12 +254,12 @@ def build(card: ModelCard) -> MultiTaskNetwork:
         schemes = [HeadScheme.from_dict(content) for content in card.labels["heads"]]
     except KeyError as error:
         raise CardError(f"the card of {card.name} lacks {error}; it is none of a multi-task network") from None
-    return MultiTaskNetwork(lvm, schemes, card.calibration)
+    return MultiTaskNetwork(lvm, schemes, card.calibration, card.architecture.get("restores", DISPLAY))
 
 
 def describe(network: MultiTaskNetwork) -> tuple[dict[str, Any], dict[str, Any]]:
     """A card's `architecture` and `labels` of the network, from which `build` makes it again."""
-    content = {"kind": "morphology", "lvm": architecture(network.lvm)}
+    content = {"kind": "morphology", "lvm": architecture(network.lvm), "restores": network.restores}
     return content, {"heads": [scheme.to_dict() for scheme in network.schemes]}
 
 

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Protocol
 
 import numpy as np
 import torch
+from numpy.typing import ArrayLike
 from safetensors.torch import load_file, save_file
 from torch import nn
 
 from .card import WEIGHTS_FILE, CardError, ModelCard
+from .degradation import SURVEY_PIXEL_SCALE, Degradation, known_degradation
+from .inputs import InputError
 
 MODULES = {
     "lvm": ".lvm",
@@ -90,6 +94,73 @@ class Predictor:
             batch = images[start : start + self.batch_size].to(device)
             parts.append(self.network.predict_columns(inputs.to_network(batch, units), border))  # type: ignore[operator]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
+
+    @torch.inference_mode()
+    def restore(
+        self,
+        images: np.ndarray,
+        units: str,
+        pixel_scale: float,
+        seeing: ArrayLike | None = None,
+        noise: ArrayLike | None = None,
+    ) -> np.ndarray:
+        """Sharper and less noisy images, by a model that was taught to restore such.
+
+        Parameters
+        ----------
+        images
+            (N, C, H, W) float32, as for `predict`.
+        seeing, noise
+            Of fluxes: FWHM of the PSF, arcsec, and noise of a pixel, nanomaggies; of each band, (C,), or also of each
+            image, (N, C).
+
+        Returns
+        -------
+        ndarray
+            (N, 3, h, w) float32. Fluxes: nanomaggies of the central `crop` pixels, under the seeing of the survey's
+            sharpest images (`degradation.SEEING`). Pictures: RGB in 0..1, binned as the model sees them.
+
+        Raises
+        ------
+        InputError
+            If the model restores nothing, or not in these units, or an image or its seeing or noise is not legal.
+        """
+        from .multitask import FLUX, MultiTaskNetwork
+
+        network, inputs = self.network, self.card.inputs
+        if not isinstance(network, MultiTaskNetwork):
+            raise InputError(f"{self.card.name} restores nothing; galaxy-morphology does")
+        wanted = "nanomaggy" if network.restores == FLUX else "rgb"
+        if units != wanted:
+            raise InputError(f"units are {units!r}; this model has learnt to restore images of units={wanted!r}")
+        array = torch.from_numpy(inputs.check(images, units, pixel_scale))
+        if network.restores == FLUX:
+            told = [_of_each(*each, len(array), inputs.bands) for each in (("seeing", seeing), ("noise", noise))]
+            done = known_degradation(told[0], told[1], inputs.bands, pixel_scale or SURVEY_PIXEL_SCALE)
+        device = next(network.parameters()).device
+        parts = []
+        for start in range(0, max(len(array), 1), self.batch_size):
+            rows = slice(start, start + self.batch_size)
+            batch = array[rows].to(device)
+            if network.restores == FLUX:
+                about = Degradation(done.width[rows], done.noise[rows])
+                parts.append(network.restore_flux(inputs.crop_centre(batch), about))
+            else:
+                parts.append(network.restore(inputs.to_network(batch, units)).clamp(0, 1))
+        return torch.cat(parts).float().cpu().numpy()
+
+
+def _of_each(name: str, values: ArrayLike | None, images: int, bands: Sequence[str]) -> torch.Tensor:
+    """(images, C) from (C,) or (images, C); raises InputError if there are none, or one is not above zero."""
+    if values is None:
+        raise InputError(f"{name} is not given; fluxes are restored by it: one number for each of {', '.join(bands)}")
+    table = np.asarray(values, np.float32)
+    if table.shape not in ((len(bands),), (images, len(bands))):
+        raise InputError(f"{name} has shape {table.shape}; legal are ({len(bands)},) and ({images}, {len(bands)})")
+    wrong = table[~(np.isfinite(table) & (table > 0))]
+    if len(wrong):
+        raise InputError(f"{name} is {wrong[0]:g} somewhere; it must be above zero in every band")
+    return torch.from_numpy(np.broadcast_to(table, (images, len(bands))).copy())
 
 
 def save_model(folder: Path, card: ModelCard, network: nn.Module) -> None:

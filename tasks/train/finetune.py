@@ -15,7 +15,7 @@ from galaxy_models.card import ModelCard
 from galaxy_models.heads import ParameterHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
-from galaxy_models.multitask import MultiTaskNetwork, describe
+from galaxy_models.multitask import DISPLAY, MultiTaskNetwork, describe
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.shares import TaskShares
 from galaxy_models.training import fit, step_seed
@@ -78,7 +78,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     units = prepared.dataset.units
     pairs = degraded_pairs(inputs, units, prepared.dataset.bands, prepared.table)
     scorer = Scorer(inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
-    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed)
+    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space)
     objective = make_objective(network, tables, images, scorer, settings)
     history = fit(
         objective,
@@ -92,7 +92,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
         network.calibration = _calibration(scorer, network, tables)
         report = Report(context.folder / "figures", scorer, network, tables, objective.drawer.tasks)
         report.heads()
-        report.images(prepared.table, images["test"], first.scheme.source, pairs.space)
+        report.images(prepared.table, images["test"], first.scheme.source)
         report.curves(history)
     result = _result(context, prepared, inputs, network, tables, first, report, settings.steps(len(labelled)))
     discard_working_copy(context.folder / WORKING_COPY)
@@ -106,11 +106,13 @@ def _inputs(context: StageContext, prepared: PreparedDataset, base: ModelCard) -
     return input_spec(context.survey, prepared.table, prepared.rows("train"), crop, binning, resize)
 
 
-def new_network(lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int) -> MultiTaskNetwork:
+def new_network(
+    lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int, restores: str = DISPLAY
+) -> MultiTaskNetwork:
     """The pre-trained network with new heads, whose weights depend on the seed alone."""
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, -1))
-        network = MultiTaskNetwork(lvm, [table.scheme for table in tables])
+        network = MultiTaskNetwork(lvm, [table.scheme for table in tables], restores=restores)
     for table in tables:
         head = network.heads[table.scheme.table]
         if isinstance(head, ParameterHead):
@@ -287,7 +289,7 @@ def _parameters(
     flat = {name: _text(value) for name, value in settings.model_dump().items()}
     flat["steps"] = str(steps)
     flat["tables"] = ", ".join(table.scheme.table for table in tables)
-    flat["restoration_space"] = report.space
+    flat["restoration_space"] = report.network.restores
     return flat
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -157,12 +157,8 @@ class MultiTaskObjective(Objective):
         return torch.stack(losses).sum()
 
     def _restoration(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
-        degraded, original = self.pairs.make(batch["images"], batch["rows"], generator)
-        degraded, original = _turned(degraded, original, generator)
-        restored = self.network.restore(degraded)
-        # in units of what the degradation did, so that the task pulls as hard as the others
-        scale = (degraded - original).abs().mean().clamp_min(1e-3)
-        return (restored.float() - original).abs().mean() / scale
+        pair = self.pairs.make(batch["images"], batch["rows"], generator).turned(generator)
+        return self.pairs.loss(self.pairs.restored(self.network, pair), pair)
 
     def _reconstruction(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         rgb = augmented_input(batch["images"], self.units, self.inputs, self.augmentation, generator)
@@ -180,13 +176,3 @@ def unmeasured(augmentation: Augmentation) -> Augmentation:
     A resized stamp has another radius, a brighter one another magnitude, and a mirrored spiral turns the other way.
     """
     return replace(augmentation, resize=0.0, mirror=0.0, brightness=0.0, colour=0.0)
-
-
-def _turned(first: Tensor, second: Tensor, generator: torch.Generator) -> Sequence[Tensor]:
-    """Both images turned by the same quarter turns and mirrored alike: pixels stay pixels, so no blur is added."""
-    draw = int(torch.randint(8, (), generator=generator, device=generator.device))
-    result = []
-    for images in (first, second):
-        images = torch.rot90(images, draw % 4, (2, 3))
-        result.append(images.flip(3) if draw >= 4 else images)
-    return result

@@ -13,10 +13,11 @@ from numpy.typing import NDArray
 
 from galaxy_models.calibration import expected_calibration_error, pulls
 from galaxy_models.metrics import confusion_matrix
-from galaxy_models.multitask import MultiTaskNetwork
+from galaxy_models.multitask import FLUX, MultiTaskNetwork
 from galaxy_models.training import History
 from tasks.figures import save_confusion
 from tasks.train.finetune_figures import (
+    SHOWN,
     save_coverage,
     save_deficits,
     save_parameters,
@@ -51,8 +52,6 @@ class Report:
         Files, in the order they were made.
     answers
         Class table to (n, K) calibrated probabilities and (n,) true codes of its test stamps.
-    space
-        `flux` or `display`: where restoration's degradation was done.
     """
 
     def __init__(
@@ -70,7 +69,6 @@ class Report:
         self.tasks = tuple(tasks)
         self.metrics: dict[str, float] = {}
         self.figures: list[Path] = []
-        self.space = ""
         self.answers: dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
         self._uncalibrated: dict[str, NDArray[np.floating[Any]]] = {}
 
@@ -106,9 +104,9 @@ class Report:
             path = self.folder / "reliability.png"
             self.figures.append(save_reliability(path, self.answers, self._uncalibrated))
 
-    def images(self, catalogue: pd.DataFrame, rows: NDArray[np.int64], first: str, space: str) -> None:
+    def images(self, catalogue: pd.DataFrame, rows: NDArray[np.int64], first: str) -> None:
         """Restoration and reconstruction, source by source; those of the source `first` go by the short name too."""
-        self.space = space
+        pairs = self.scorer.pairs
         sources = catalogue["source"].to_numpy(dtype=str)[rows]
         for source in sorted(set(sources.tolist())):
             chosen = rows[sources == source]
@@ -116,13 +114,15 @@ class Report:
                 continue
             degraded, restored, original = self.scorer.restored(self.network, chosen)
             whole, filled, hidden = self.scorer.rebuilt(self.network, chosen)
-            metrics = image_metrics(degraded, restored, original, filled, hidden, whole)
+            levels = [pairs.levels(images, original) for images in (degraded, restored, original)]
+            metrics = image_metrics(levels[0], levels[1], levels[2], filled, hidden, whole)
             self._add({f"{source}.{name}": value for name, value in metrics.items()})
             if source == first:
                 self._add(metrics)
-            note = "" if space == "flux" else ", display-space"
+            title = f"Restoration, {source}, {'fluxes' if pairs.space == FLUX else 'display-space'}"
             name = self.folder / f"restored_{source}.png"
-            self.figures.append(save_restored(name, degraded, restored, original, f"Restoration, {source}{note}"))
+            shown = [pairs.picture(images[:SHOWN]) for images in (degraded, restored, original)]
+            self.figures.append(save_restored(name, shown[0], shown[1], shown[2], title))
             name = self.folder / f"rebuilt_{source}.png"
             self.figures.append(save_rebuilt(name, whole, filled, hidden, f"Reconstruction, {source}"))
 

@@ -108,16 +108,16 @@ class Scorer:
         return Answer(value={"": value.cpu().numpy()}, sigma={"": sigma.cpu().numpy()})
 
     def restored(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
-        """Degraded, restored (clipped to 0..1) and original, each (n, 3, h, w) on the CPU."""
+        """Degraded, restored and original, each (n, 3, h, w) on the CPU, as `pairs` has them."""
         device = next(network.parameters()).device
         parts: list[tuple[Tensor, ...]] = []
         for start in range(0, len(rows), BATCH):
             piece = rows[start : start + BATCH]
             generator = torch.Generator(device).manual_seed(EVALUATION_SEED + start)
             images = self.copy.read(piece).to(device)
-            degraded, original = self.pairs.make(images, torch.from_numpy(piece), generator)
-            restored = network.restore(degraded).float().clamp(0, 1)
-            parts.append((degraded.cpu(), restored.cpu(), original.cpu()))
+            pair = self.pairs.make(images, torch.from_numpy(piece), generator)
+            restored = self.pairs.restored(network, pair)
+            parts.append((pair.degraded.cpu(), restored.cpu(), pair.original.cpu()))
         degraded, restored, original = (torch.cat(column) for column in zip(*parts, strict=True))
         return degraded, restored, original
 
@@ -149,7 +149,7 @@ def validation_scores(
 
     Classification: mean over its tables, for classes the balanced accuracy with chance at 0, for votes the share of
     the variance that is explained. Parameters: that share, mean over parameters. Restoration: the share of the degraded
-    image's absolute error that is gone. Reconstruction: the same against filling holes with the mean colour.
+    images' error that is gone. Reconstruction: that of the absolute error which filling holes with the mean colour has.
     """
     scores: dict[str, list[float]] = {}
     asked = [(table, positions) for table, positions in tables if len(positions)]
@@ -163,8 +163,8 @@ def validation_scores(
         scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
     result = {task: float(np.mean(values)) for task, values in scores.items()}
     if len(image_rows):
-        degraded, restored, original = scorer.restored(network, image_rows)
-        result["restoration"] = _removed((restored - original).abs().mean(), (degraded - original).abs().mean())
+        left = scorer.pairs.error_left(*scorer.restored(network, image_rows))
+        result["restoration"] = min(max(1 - left, 0.0), 1.0)
         whole, filled, hidden = scorer.rebuilt(network, image_rows)
         plain = masked_errors(_mean_of_seen(whole, hidden), whole, hidden).mean()
         result["reconstruction"] = _removed(masked_errors(filled, whole, hidden).mean(), plain)

@@ -9,6 +9,8 @@ import pytest
 import torch
 
 from galaxy_models.card import CardError, ModelCard
+from galaxy_models.degradation import Degradation
+from galaxy_models.flux_restoration import deconvolve
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork, column_names, describe
@@ -79,6 +81,29 @@ def test_an_untrained_restoration_changes_nothing_and_can_learn(network: MultiTa
     (network.restore(rgb) - 0.5).abs().mean().backward()
     assert network.restoration.last.weight.grad is not None
     assert network.restoration.last.weight.grad.abs().max() > 0
+
+
+def test_fluxes_untrained_are_deconvolved_and_all_that_is_learnt_keeps_their_sum(network: MultiTaskNetwork) -> None:
+    generator = torch.Generator().manual_seed(2)
+    flux = torch.rand(4, 3, 32, 32, generator=generator)
+    done = Degradation(torch.full((4, 3), 1.5), torch.full((4, 3), 0.02))
+    plain = deconvolve(flux, done)
+    assert torch.allclose(network.restore_flux(flux, done), plain, rtol=1e-4, atol=1e-5)
+    torch.nn.init.normal_(network.restoration.last.weight, std=0.01)
+    restored = network.restore_flux(flux, done)
+    assert not torch.allclose(restored, plain, atol=1e-3)
+    assert torch.allclose(restored.sum(dim=(2, 3)), plain.sum(dim=(2, 3)), rtol=1e-4)
+
+
+def test_the_reddest_band_is_shown_as_red(network: MultiTaskNetwork, monkeypatch: pytest.MonkeyPatch) -> None:
+    shown = []
+    monkeypatch.setattr(network, "restore", lambda rgb: shown.append(rgb) or rgb)
+    flux = torch.zeros(1, 3, 32, 32)
+    flux[:, 2, 12:20, 12:20] = 5.0  # z
+    restored = network.restore_flux(flux, Degradation(torch.ones(1, 3), torch.full((1, 3), 0.05)))
+    brightest = shown[0].amax(dim=(0, 2, 3))
+    assert brightest[0] > 0.3 and brightest[0] > 10 * brightest[1:].max(), "in the range of a picture"
+    assert restored[0, 2].max() > 3 and restored[0, :2].abs().max() < 0.1
 
 
 def test_reconstruction_never_sees_what_is_hidden(network: MultiTaskNetwork, rgb: torch.Tensor) -> None:
