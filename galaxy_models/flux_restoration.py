@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from .degradation import SEEING, Degradation
+from .inputs import centre
 
 SHARPEST = min(fit.low for fit in SEEING.values())
 """Sigma of the PSF of the sharpest images that are restored to, pixels: finer detail is not there to be found."""
@@ -90,7 +91,9 @@ def unstretch(values: Tensor, noise: Tensor) -> Tensor:
     return torch.sinh(values.clamp(-LARGEST, LARGEST)) * noise[..., None, None]
 
 
-def restore_flux(restore: Callable[[Tensor], Tensor], flux: Tensor, degradation: Degradation) -> Tensor:
+def restore_flux(
+    restore: Callable[[Tensor], Tensor], flux: Tensor, degradation: Degradation, side: int | None = None
+) -> Tensor:
     """Undo a known degradation.
 
     Seeing moves light about and makes none, so that what the network changes sums to zero over each stamp and band:
@@ -103,14 +106,17 @@ def restore_flux(restore: Callable[[Tensor], Tensor], flux: Tensor, degradation:
         untrained one changes nothing, so that the deconvolution alone is what is returned.
     flux
         (N, 3, H, W) nanomaggies.
+    side
+        Of the square in the middle that is restored, pixels; all by default. What lies around it keeps a bright
+        neighbour that its edge cuts through from ringing.
 
     Returns
     -------
     Tensor
-        (N, 3, H, W) float32 nanomaggies.
+        (N, 3, H, W) float32 nanomaggies, or (N, 3, side, side).
     """
     noise = degradation.noise.to(flux.device)
-    sharp = deconvolve(flux, degradation)
+    sharp = centre(deconvolve(flux, degradation), side or flux.shape[-1])
     corrected = unstretch(restore(stretch(sharp, noise)).float(), noise)
     return corrected - (corrected - sharp).mean(dim=(-2, -1), keepdim=True)
 

@@ -46,6 +46,12 @@ def explain_size(side: int) -> str:
     )
 
 
+def centre(images: Tensor, side: int) -> Tensor:
+    """The central (N, C, side, side) of (N, C, H, W)."""
+    top, left = (images.shape[-2] - side) // 2, (images.shape[-1] - side) // 2
+    return images[..., top : top + side, left : left + side]
+
+
 @dataclass(frozen=True)
 class InputSpec:
     """The geometry and units that a model was trained with.
@@ -171,8 +177,7 @@ class InputSpec:
 
     def crop_centre(self, images: Tensor) -> Tensor:
         """The central (N, C, crop, crop)."""
-        top, left = (images.shape[-2] - self.crop) // 2, (images.shape[-1] - self.crop) // 2
-        return images[..., top : top + self.crop, left : left + self.crop]
+        return centre(images, self.crop)
 
     def to_rgb(self, images: Tensor, units: str) -> Tensor:
         """RGB in 0..1, float32, of the same height and width."""

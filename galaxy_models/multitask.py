@@ -165,24 +165,27 @@ class MultiTaskNetwork(nn.Module):
         correction: Tensor = self.restoration((rgb - mean) / spread, (self.lvm(rgb) - mean) / spread)
         return rgb + correction.float()
 
-    def restore_flux(self, flux: Tensor, degradation: Degradation) -> Tensor:
+    def restore_flux(self, flux: Tensor, degradation: Degradation, side: int | None = None) -> Tensor:
         """Fluxes under a known blur and noise to sharper ones; see `flux_restoration.restore_flux`.
 
         Parameters
         ----------
         flux
             (N, 3, h, w) nanomaggies, blue to red; the reddest band is shown as R, as in pictures.
+        side
+            Of the square in the middle that is wanted, pixels.
 
         Returns
         -------
         Tensor
-            (N, 3, h, w) float32 nanomaggies. An untrained network leaves what deconvolution makes of them.
+            (N, 3, h, w), or (N, 3, side, side), float32 nanomaggies. An untrained network leaves what deconvolution
+            makes of them.
         """
 
         def corrected(values: Tensor) -> Tensor:
             return (self.restore(values.flip(1) / FLUX_LEVEL) * FLUX_LEVEL).flip(1)
 
-        return restore_flux(corrected, flux, degradation)
+        return restore_flux(corrected, flux, degradation, side)
 
     def reconstruct(self, rgb: Tensor, hidden: Tensor) -> Tensor:
         """(N, 3, h, w) and the (N, 1, h, w) bool of hidden pixels to the whole image (N, 3, h, w)."""

@@ -144,7 +144,7 @@ class Predictor:
             batch = array[rows].to(device)
             if network.restores == FLUX:
                 about = Degradation(done.width[rows], done.noise[rows])
-                parts.append(network.restore_flux(inputs.crop_centre(batch), about))
+                parts.append(network.restore_flux(batch, about, inputs.crop))
             else:
                 parts.append(network.restore(inputs.to_network(batch, units)).clamp(0, 1))
         return torch.cat(parts).float().cpu().numpy()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import ClassVar
 
 import pandas as pd
@@ -22,7 +22,7 @@ from galaxy_models.degradation import (
     draw_degradation,
 )
 from galaxy_models.flux_restoration import flux_loss
-from galaxy_models.inputs import InputSpec
+from galaxy_models.inputs import InputSpec, centre
 from galaxy_models.multitask import DISPLAY, FLUX, MultiTaskNetwork
 from infra.errors import GalaxyError
 from tasks.train.observed import observed_conditions
@@ -36,11 +36,22 @@ FAINTEST_PEAK = 0.01
 
 @dataclass(frozen=True)
 class Pair:
-    """Stamps as they are and degraded, (N, 3, h, w) each; and what was done to them, where that is known."""
+    """Stamps as they are and degraded.
+
+    Attributes
+    ----------
+    degraded, original
+        (N, 3, h, w).
+    degradation
+        What was done to them, where that is known.
+    whole
+        (N, 3, H, W) the degraded stamps with what lies around, where the two are only their middle.
+    """
 
     degraded: Tensor
     original: Tensor
     degradation: Degradation | None = None
+    whole: Tensor | None = None
 
     def turned(self, generator: torch.Generator) -> Pair:
         """Both turned by the same quarter turns and mirrored alike: pixels stay pixels, so no blur is added."""
@@ -50,7 +61,8 @@ class Pair:
             images = torch.rot90(images, draw % 4, (2, 3))
             return images.flip(3) if draw >= 4 else images
 
-        return replace(self, degraded=turn(self.degraded), original=turn(self.original))
+        whole = None if self.whole is None else turn(self.whole)
+        return Pair(turn(self.degraded), turn(self.original), self.degradation, whole)
 
 
 class DegradedPairs(ABC):
@@ -148,13 +160,13 @@ class FluxPairs(DegradedPairs):
         seeing, noise = self.seeing[places].to(flux.device), self.noise[places].to(flux.device)
         scale = self.pixel_scale[places].to(flux.device)
         done = draw_degradation(len(flux), self.bands, generator, seeing=seeing, pixel_scale=scale, severity=SEVERITY)
-        middle = replace(self.inputs, crop=self.inputs.network_size, binning=1).crop_centre
-        return Pair(middle(done.apply(flux, generator, noise=noise)), middle(flux), done)
+        degraded, side = done.apply(flux, generator, noise=noise), self.inputs.network_size
+        return Pair(centre(degraded, side), centre(flux, side), done, degraded)
 
     def restored(self, network: MultiTaskNetwork, pair: Pair) -> Tensor:
         """See `DegradedPairs`; nanomaggies."""
-        assert pair.degradation is not None
-        return network.restore_flux(pair.degraded, pair.degradation)
+        assert pair.degradation is not None and pair.whole is not None
+        return network.restore_flux(pair.whole, pair.degradation, self.inputs.network_size)
 
     def loss(self, restored: Tensor, pair: Pair) -> Tensor:
         """See `flux_loss`."""

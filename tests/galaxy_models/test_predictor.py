@@ -11,7 +11,7 @@ from torch import nn
 
 from galaxy_models.align import GalaxAlign
 from galaxy_models.card import ModelCard
-from galaxy_models.degradation import FWHM_PER_SIGMA, SEEING, convolve, gaussian_kernel
+from galaxy_models.degradation import FWHM_PER_SIGMA, SEEING, convolve, gaussian_kernel, known_degradation
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.inputs import InputError, InputSpec
 from galaxy_models.lvm import GalaxyLVM, build_lvm
@@ -69,6 +69,20 @@ def test_fluxes_are_restored_to_the_surveys_sharpest() -> None:
     assert (np.abs(error) < 3 * 24 * noise).all(), "of the light, as far as the noise of 24 x 24 pixels lets one know"
     alike = predictor.restore(seen.numpy(), "nanomaggy", 0.0, seeing[0], list(noise[0]))
     assert np.array_equal(alike, restored), "one number a band for all images; an unknown scale is the survey's"
+
+
+def test_a_star_at_the_crops_edge_does_not_ring() -> None:
+    network = MultiTaskNetwork(networks()["lvm"], (), restores="flux")
+    star = torch.zeros(1, 3, 64, 64)
+    star[..., 32, 8] = 500.0
+    seeing, noise = torch.full((1, 3), 2.0), torch.full((1, 3), 0.01)
+    seen = convolve(star, gaussian_kernel(seeing / FWHM_PER_SIGMA / 0.262, 41))
+    inputs = InputSpec(("g", "r", "z"), 64, 48, 1, (0.2, 0.3), True)
+    restored = predictor_of(network, inputs).restore(seen.numpy(), "nanomaggy", 0.262, seeing[0], noise[0])
+    inside = seen[..., 8:-8, 8:-8].numpy()
+    alone = network.restore_flux(torch.from_numpy(inside), known_degradation(seeing, noise, inputs.bands)).detach()
+    away = np.s_[..., 16:]
+    assert np.abs(restored[away]).max() < 0.2 * np.abs(alone.numpy()[away]).max()
 
 
 def test_pictures_are_restored_as_the_model_sees_them() -> None:
