@@ -159,6 +159,10 @@ class Degradation:
     width: Tensor
     noise: Tensor
 
+    def part(self, rows: slice) -> Degradation:
+        """That of some of the images."""
+        return Degradation(self.width[rows], self.noise[rows])
+
     def kernels(self, size: int, profile: str = "gaussian") -> Tensor:
         """(N, C, size, size) of sum one; `size` odd, pixels."""
         if profile == "gaussian":
@@ -253,7 +257,7 @@ def draw_degradation(
 
 
 def known_degradation(
-    seeing: Tensor, noise: Tensor, bands: Sequence[str], pixel_scale: float | Tensor = SURVEY_PIXEL_SCALE
+    seeing: Tensor, noise: Tensor, bands: Sequence[str], pixel_scale: float = SURVEY_PIXEL_SCALE
 ) -> Degradation:
     """What made images of the survey's sharpest ones (the least of `SEEING`), as if these had had no noise.
 
@@ -264,12 +268,11 @@ def known_degradation(
     noise
         (N, C) noise of a pixel, nanomaggies.
     pixel_scale
-        Arcsec per pixel, of all images or (N,) of each.
+        Arcsec per pixel.
     """
     _check_bands(bands, seeing.shape[1])
-    scale = torch.as_tensor(pixel_scale, dtype=torch.float32, device=seeing.device).expand(len(seeing))[:, None]
-    best = seeing.new_tensor([SEEING[band].low for band in bands]) * SURVEY_PIXEL_SCALE / scale
-    width = ((seeing / FWHM_PER_SIGMA / scale) ** 2 - best**2).clamp_min(0).sqrt()
+    best = seeing.new_tensor([SEEING[band].low for band in bands]) * SURVEY_PIXEL_SCALE / pixel_scale
+    width = ((seeing / FWHM_PER_SIGMA / pixel_scale) ** 2 - best**2).clamp_min(0).sqrt()
     return Degradation(width, noise)
 
 

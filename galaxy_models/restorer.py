@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import ArrayLike
 
-from .degradation import SURVEY_PIXEL_SCALE, Degradation, known_degradation
+from .degradation import SURVEY_PIXEL_SCALE, known_degradation
 from .inputs import InputError
 from .multitask import FLUX, MultiTaskNetwork
 from .predictor import Predictor
@@ -39,8 +39,7 @@ def restore(
         rows = slice(start, start + size)
         batch = array[rows].to(device)
         if network.restores == FLUX:
-            about = Degradation(done.width[rows], done.noise[rows])
-            parts.append(network.restore_flux(batch, about, inputs.crop))
+            parts.append(network.restore_flux(batch, done.part(rows), inputs.crop))
         else:
             parts.append(network.restore(inputs.to_network(batch, units)).clamp(0, 1))
     return torch.cat(parts).float().cpu().numpy()

@@ -37,8 +37,7 @@ class Pairs:
 
     def part(self, rows: slice) -> Pairs:
         """Some of them."""
-        chosen = Degradation(self.degradation.width[rows], self.degradation.noise[rows])
-        return Pairs(self.sharp[rows], self.degraded[rows], chosen)
+        return Pairs(self.sharp[rows], self.degraded[rows], self.degradation.part(rows))
 
 
 class Space(Protocol):

@@ -40,7 +40,7 @@ def predictor_of(network: nn.Module, inputs: InputSpec = INPUTS) -> Predictor:
     return Predictor(ModelCard("a-model", {}, inputs), network)
 
 
-def stars(side: int = 48) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
+def galaxies(side: int = 48) -> tuple[torch.Tensor, torch.Tensor, np.ndarray, np.ndarray]:
     """Galaxies of (2, 3, side, side) nanomaggies under the sharpest and under a bad sky; FWHM (arcsec) and noise."""
     y, x = torch.meshgrid(*[torch.arange(side) - side / 2] * 2, indexing="ij")
     light = (
@@ -59,7 +59,7 @@ def test_fluxes_are_restored_to_the_surveys_sharpest() -> None:
     network = MultiTaskNetwork(networks()["lvm"], (), restores="flux")
     predictor = predictor_of(network, InputSpec(("g", "r", "z"), 48, 48, 1, (0.2, 0.3), True))
     predictor.batch_size = 1
-    sharp, seen, seeing, noise = stars()
+    sharp, seen, seeing, noise = galaxies()
     restored = predictor.restore(seen.numpy(), "nanomaggy", 0.262, seeing, noise)
     assert restored.shape == seen.shape and restored.dtype == np.float32
     before, after = ((images - sharp.numpy()).std(axis=(2, 3)) for images in (seen.numpy(), restored))

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from galaxy_models.card import ModelCard
-from galaxy_models.degradation import degrade_flux
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration, architecture
 from galaxy_models.multitask import HeadScheme
@@ -24,14 +23,12 @@ from infra.settings import Settings
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
 from tasks.train import finetune as stage
-from tasks.train.degraded_pairs import SEVERITY, degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
 from tasks.train.working_copy import make_working_copy
 
 SIDE = 40
 STEPS = 48
-WHOLE = InputSpec(("g", "r", "z"), SIDE, SIDE, 1, (0.1, 0.3), True)
 TINY = LvmConfiguration(8, (1, 1, 1, 1), (1, 1, 1), (2, 2, 2, 2), window=4)
 
 
@@ -277,52 +274,6 @@ def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeyp
     restored = predictor.restore(fluxes, "nanomaggy", 0.262, seeing=[1.6, 1.5, 1.4], noise=[0.006, 0.006, 0.006])
     assert restored.shape == (2, 3, 32, 32)
     assert (restored.max(axis=(2, 3)) > fluxes[..., 4:-4, 4:-4].max(axis=(2, 3))).mean() > 0.5, "cores are sharper"
-
-
-def test_pairs_take_each_stamps_own_pixel_scale() -> None:
-    fake = prepared_of("nanomaggy", 3)
-    fake.table["pixel_scale"] = [0.262, 0.131, np.nan]
-    pairs = degraded_pairs(WHOLE, "nanomaggy", ("g", "r", "z"), fake.table)
-    star = torch.zeros(1, 3, SIDE, SIDE)
-    star[..., SIDE // 2, SIDE // 2] = 50
-    coarse, fine, unknown = (
-        pairs.make(star, torch.tensor([row]), torch.Generator().manual_seed(3)).degraded for row in range(3)
-    )
-    assert torch.equal(unknown, coarse)
-    assert not torch.equal(fine, coarse)
-    expected = degrade_flux(
-        star, ("g", "r", "z"), torch.Generator().manual_seed(3), pixel_scale=0.131, severity=SEVERITY
-    )
-    assert torch.allclose(fine, expected, atol=1e-5)
-
-
-def test_both_of_a_pair_are_turned_alike_and_every_way() -> None:
-    fake = prepared_of("rgb", 4)
-    pairs = degraded_pairs(
-        InputSpec(("g", "r", "z"), SIDE, SIDE, 1, (0.1, 0.3), True), "rgb", ("R", "G", "B"), fake.table
-    )
-    images = torch.from_numpy(fake.dataset.images)
-    plain = pairs.make(images, torch.arange(4), torch.Generator().manual_seed(0))
-    seen = set()
-    for seed in range(60):
-        turned = plain.turned(torch.Generator().manual_seed(seed))
-        assert pairs.error_left(turned.degraded, turned.degraded, turned.original) == 1
-        done = (turned.degraded - turned.original).abs().mean()
-        assert done == pytest.approx(float((plain.degraded - plain.original).abs().mean()), rel=1e-4)
-        seen.add(turned.original.numpy().tobytes())
-    assert len(seen) == 8
-
-
-def test_errors_of_faint_and_bright_fluxes_count_alike() -> None:
-    fake = prepared_of("nanomaggy", 2)
-    pairs = degraded_pairs(
-        InputSpec(("g", "r", "z"), SIDE, SIDE, 1, (0.1, 0.3), True), "nanomaggy", ("g", "r", "z"), fake.table
-    )
-    original = torch.ones(2, 3, 8, 8) * torch.tensor([1.0, 1000.0])[:, None, None, None]
-    worse = original * 1.2
-    better = original * torch.tensor([1.0, 1.2])[:, None, None, None]
-    assert pairs.error_left(worse, better, original) == pytest.approx(0.5)
-    assert pairs.levels(original, original).amax() == 1
 
 
 @pytest.mark.parametrize("place", [0, 1])
