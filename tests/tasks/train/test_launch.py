@@ -30,7 +30,8 @@ def trained(context: StageContext) -> tuple[dict[str, Any], list[float]]:
 
 
 def test_two_processes_stopped_and_resumed_train_what_one_process_trains(drawn_context: Make) -> None:
-    options = {"batch_size": 4, "accumulate": 2, "max_steps": 5, "epochs": 4.0, "ema_decay": 0.9}
+    # so many steps that the signal, which passes through torchrun, comes before the last on a busy machine as well
+    options = {"batch_size": 4, "accumulate": 2, "max_steps": 40, "epochs": 40.0, "ema_decay": 0.9}
     alone, losses = trained(drawn_context(**options))
     records: list[int] = []
     context = drawn_context(**options, processes=2, record=lambda step, m: records.append(step))
@@ -39,14 +40,14 @@ def test_two_processes_stopped_and_resumed_train_what_one_process_trains(drawn_c
         if done == 1:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match=r"saved after step [1234] of 5"):
+    with pytest.raises(Interrupted, match=r"saved after step \d+ of 40"):
         train_in_processes(replace(context, progress=stop), "pretrain", 2)
     steps: list[int] = []
     train_in_processes(replace(context, progress=lambda done, total, note="": steps.append(done)), "pretrain", 2)
-    assert steps[0] > 1 and steps[-1] == 5, "it carried on from where it was stopped"
+    assert steps[0] > 1 and steps[-1] == 40, "it carried on from where it was stopped"
     together, joint_losses = trained(context)
     assert joint_losses == pytest.approx(losses, rel=1e-5)
-    assert records == [4], "each point is told once, in whichever process the training ran"
+    assert records == [9, 19, 29, 39], "each point is told once, in whichever process the training ran"
     for name, tensor in alone.items():
         np.testing.assert_allclose(together[name].numpy(), tensor.numpy(), atol=1e-5, err_msg=name)
 
