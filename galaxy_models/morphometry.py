@@ -1,7 +1,8 @@
 """What classical morphology measures on a picture of a galaxy, for whole batches and on any device.
 
 The measures are those of the literature in simple forms: fast, defined for every picture, and good enough to learn
-from. They are for training; to publish such numbers take a package that measures them with care, such as statmorph.
+from and to search by. They are of a picture for display; for numbers of fluxes take a package that measures with care,
+such as statmorph.
 """
 
 from __future__ import annotations
@@ -21,6 +22,9 @@ MEASURES = (
     "residual", "lopsidedness", "two_fold", "three_fold", "four_fold", "spiral", "counter_spiral",
     *(f"profile_{ring}" for ring in range(8)),
 )  # fmt: skip
+
+MEASURED_COLUMNS = tuple(f"measured_{name}" for name in MEASURES)
+"""Names of the columns with the measures, in their order."""
 
 BORDER = 1 / 16
 """Share of the side, along each edge, that counts as sky."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any, cast
 
 import numpy as np
@@ -12,8 +13,7 @@ from torch import Tensor, nn
 from .card import ModelCard
 from .linear_preference import LinearPreference
 from .lvm import GalaxyLVM, architecture, from_architecture
-from .search_view import seen_by
-from .volunteer_answers import TOLD_COLUMNS
+from .search_view import View
 
 
 class SearchNetwork(nn.Module):
@@ -21,27 +21,32 @@ class SearchNetwork(nn.Module):
 
     Parameters
     ----------
-    told
-        Whether that has the volunteers' answers in it.
+    view
+        What that is.
     """
 
-    def __init__(self, encoder: GalaxyLVM, told: bool) -> None:
+    def __init__(self, encoder: GalaxyLVM, view: View) -> None:
         super().__init__()
         self.encoder = encoder
-        self.told = told
-        size = encoder.embedding_size + (len(TOLD_COLUMNS) if told else 0)
+        self.view = view
+        size = encoder.embedding_size + len(view.columns)
         self.register_buffer("weights", torch.zeros(size))
         self.register_buffer("intercept", torch.zeros(()))
 
     @classmethod
     def of(
-        cls, encoder: GalaxyLVM, linear: LinearPreference, mean: np.ndarray[Any, Any], spread: np.ndarray[Any, Any]
+        cls,
+        encoder: GalaxyLVM,
+        view: View,
+        linear: LinearPreference,
+        mean: np.ndarray[Any, Any],
+        spread: np.ndarray[Any, Any],
     ) -> SearchNetwork:
         """The network of a preference that was fitted to (seen - mean) / spread.
 
         Standardising is put into weights and intercept, so that it cannot be forgotten.
         """
-        network = cls(encoder, told=len(mean) > encoder.embedding_size)
+        network = cls(encoder, view)
         weights = linear.weights / np.asarray(spread, np.float64)
         cast(Tensor, network.weights).copy_(torch.from_numpy(weights))
         intercept = linear.intercept - float(weights @ np.asarray(mean, np.float64))
@@ -50,7 +55,7 @@ class SearchNetwork(nn.Module):
 
     def forward(self, rgb: Tensor) -> Tensor:
         """(N, 3, h, w) in 0..1 to (N,) probabilities."""
-        seen = seen_by(self.encoder, rgb, told=self.told)
+        seen = self.view.of_stamps(self.encoder, rgb)
         return torch.sigmoid(seen @ cast(Tensor, self.weights) + cast(Tensor, self.intercept))
 
     @torch.inference_mode()
@@ -61,9 +66,9 @@ class SearchNetwork(nn.Module):
 
 def search_architecture(network: SearchNetwork) -> Mapping[str, Any]:
     """What the card keeps."""
-    return {"kind": "search", "encoder": architecture(network.encoder), "told": network.told}
+    return {"kind": "search", "encoder": architecture(network.encoder), "view": asdict(network.view)}
 
 
 def build(card: ModelCard) -> SearchNetwork:
     """The untrained network of a card of kind `search`."""
-    return SearchNetwork(from_architecture(card.architecture["encoder"]), bool(card.architecture.get("told", False)))
+    return SearchNetwork(from_architecture(card.architecture["encoder"]), View(**card.architecture["view"]))

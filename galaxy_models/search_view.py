@@ -1,12 +1,15 @@
-"""What a search looks at of each galaxy: its embedding and, of a network that tells them, what volunteers would say.
+"""What a search looks at of each galaxy: its embedding, classical measures of its picture, and, of a network that tells
+them, what volunteers would say.
 
-The answers are few beside the embedding's numbers and say in words what takes many labels to learn. Tried on searches
-with seeds from 100 on, they helped a little everywhere and most for the rarest.
+Measures and answers are few beside the embedding's numbers, and say in words what takes many labels to learn. Tried on
+searches with seeds from 100 on, answers helped a little everywhere and most for the rarest; measures helped most where
+shape decides, and what is left to find is purer with them.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -15,24 +18,60 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .lvm import GalaxyLVM
+from .morphometry import MEASURED_COLUMNS, measure
 from .volunteer_answers import TOLD_COLUMNS, UNLIKELY, log_chances
 
 
-def told_in(names: Collection[str]) -> tuple[str, ...]:
-    """Those of the columns `names` that tell answers, in their order; none if any is missing."""
-    return TOLD_COLUMNS if set(TOLD_COLUMNS) <= set(names) else ()
+@dataclass(frozen=True)
+class View:
+    """What is seen beside the embedding; in this order, after it.
 
+    Attributes
+    ----------
+    measured
+        Whether the measures are.
+    told
+        Whether the log-chances of the answers are.
+    """
 
-def seen_in(columns: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.float32]:
-    """(N, D) from columns as `GalaxyLVM.predict_columns` has them; a row without an answer is NaN."""
-    with np.errstate(divide="ignore"):  # a chance of nothing is UNLIKELY like any other that is too small
-        told = [np.maximum(np.log(columns[name]), UNLIKELY) for name in told_in(columns)]
-    return np.concatenate([columns["embedding"], *(each[:, None] for each in told)], axis=1).astype(np.float32)
+    measured: bool = False
+    told: bool = False
 
+    @classmethod
+    def among(cls, names: Collection[str]) -> View:
+        """All that the columns `names` of a catalogue or of a model's answer have."""
+        return cls(*(set(columns) <= set(names) for columns in (MEASURED_COLUMNS, TOLD_COLUMNS)))
 
-def seen_by(network: GalaxyLVM, rgb: Tensor, *, told: bool) -> Tensor:
-    """(N, D) of (N, 3, h, w) in 0..1: the same from the stamps themselves, with what is told or without."""
-    embedding, chances = network.describe(rgb)
-    if not told or chances is None:
-        return embedding
-    return torch.cat([embedding, log_chances(chances)], dim=1)
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Their names."""
+        return (*(MEASURED_COLUMNS if self.measured else ()), *(TOLD_COLUMNS if self.told else ()))
+
+    def of_columns(self, columns: Mapping[str, NDArray[np.floating[Any]]]) -> NDArray[np.float32]:
+        """(N, D) from columns as `GalaxyLVM.predict_columns` has them; a row without an answer is NaN."""
+        parts = [columns["embedding"]]
+        if self.measured:
+            parts.append(np.stack([columns[name] for name in MEASURED_COLUMNS], axis=1))
+        if self.told:
+            with np.errstate(divide="ignore"):  # a chance of nothing is UNLIKELY like any other that is too small
+                chances = np.log(np.stack([columns[name] for name in TOLD_COLUMNS], axis=1))
+            parts.append(np.maximum(chances, UNLIKELY))
+        return np.concatenate(parts, axis=1).astype(np.float32)
+
+    def of_stamps(self, network: GalaxyLVM, rgb: Tensor) -> Tensor:
+        """(N, D) of (N, 3, h, w) in 0..1: the same from the stamps themselves.
+
+        Raises
+        ------
+        ValueError
+            If answers are asked of a network that tells none.
+        """
+        embedding, chances = network.describe(rgb)
+        parts = [embedding]
+        if self.measured:
+            parts.append(measure(rgb))
+        if self.told:
+            if chances is None:
+                raise ValueError("this network has not been taught to tell answers")
+            parts.append(log_chances(chances))
+        return torch.cat(parts, dim=1)

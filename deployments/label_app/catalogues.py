@@ -124,12 +124,13 @@ class Catalogue:
         return int(rows[place]) if np.isfinite(distance) else None
 
     def values(self, row: int) -> dict[str, Any]:
-        """What the catalogue says of an object: the columns that are not empty."""
+        """What the catalogue says of an object: the columns that are not empty, those that searches look at last."""
         file = pq.ParquetFile(self.folder / PREDICTIONS)
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         start = int(self._group_ends[group - 1]) if group else 0
         [record] = file.read_row_group(group).slice(row - start, 1).to_pylist()
-        return {name: value for name, value in record.items() if not _is_missing(value)}
+        names = [name for name, value in record.items() if not _is_missing(value)]
+        return {name: record[name] for name in sorted(names, key=set(self.features.view.columns).__contains__)}
 
     def neighbours(self, vector: NDArray[np.float32], count: int, without: Sequence[int] = ()) -> NDArray[np.int64]:
         """(count,) searchable rows whose features (D,) are nearest, nearest first; one of a duplicate group."""
@@ -148,7 +149,7 @@ class Catalogue:
 
     def tells(self, symbol: str) -> bool:
         """Whether the answers that the model tells say how likely a galaxy is of a symbol's class."""
-        return self.features.tells and said_by_answers([symbol]) is not None
+        return self.features.view.told and said_by_answers([symbol]) is not None
 
     def likeliest(self, symbol: str, count: int, without: Sequence[int] = ()) -> NDArray[np.int64]:
         """(count,) searchable rows that volunteers would most likely call by a symbol's class, likeliest first."""

@@ -13,7 +13,6 @@ from torch.nn.functional import normalize
 from deployments.label_app.catalogues import Catalogue
 from galaxy_models.predictor import Predictor
 from galaxy_models.prompts import sentences
-from galaxy_models.search_view import seen_in
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.search.described import MODEL
@@ -34,18 +33,19 @@ class Models:
         Raises
         ------
         GalaxyError
-            If the registry does not have the model, or it sees galaxies otherwise.
+            If the registry does not have the model, or it does not say all that the catalogue has.
         """
-        name, version = catalogue.features.model, str(catalogue.features.model_version)
+        features = catalogue.features
+        name, version = features.model, str(features.model_version)
         with self._lock:
             said = self._model(name, version).predict_checked(torch.from_numpy(pictures), "rgb")
-        vectors = seen_in(said)
-        if vectors.shape[1] != catalogue.features.features.shape[1]:
+        lacking = [column for column in features.view.columns if column not in said]
+        if lacking:
             raise GalaxyError(
-                f"{name} version {version} says {vectors.shape[1]} numbers of a galaxy, and the catalogue "
-                f"{catalogue.name} has {catalogue.features.features.shape[1]}; give examples by object id"
+                f"{name} version {version} does not say `{lacking[0]}`, which the catalogue {catalogue.name} has; "
+                "give examples by object id"
             )
-        return np.asarray((vectors - catalogue.features.mean) / catalogue.features.spread, np.float32)
+        return np.asarray((features.view.of_columns(said) - features.mean) / features.spread, np.float32)
 
     def describe(self, catalogue: Catalogue, words: str, symbol: str) -> NDArray[np.float32]:
         """(D,) of length 1: where galaxy-align puts words (the mean over its sentences), a symbol, or what is between.

@@ -31,7 +31,7 @@ from galaxy_models.symbols import known_symbols
 from galaxy_models.volunteer_answers import said_by_answers
 from infra.errors import GalaxyError
 from tasks.search.described import MODEL, has_aligned
-from tasks.search.features import has_told
+from tasks.search.features import view_of
 
 router = APIRouter()
 
@@ -117,7 +117,7 @@ def _form(request: Request, given: Given, status: int = 200, problem: str = "") 
     folders = library.folders()
     aligned = [folder for folder in folders if has_aligned(folder)]
     told = [name for name in known_symbols() if said_by_answers([name]) is not None]
-    symbols = known_symbols() if aligned else told if any(map(has_told, folders)) else []
+    symbols = known_symbols() if aligned else told if any(view_of(folder).told for folder in folders) else []
     return page(
         request,
         "new.html",

@@ -6,8 +6,8 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from galaxy_models.preference import standardise
-from galaxy_models.search_view import seen_in, told_in
+from galaxy_models.search_view import View
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from infra.stage_folder import canonical_digest
@@ -38,8 +38,8 @@ class SearchFeatures:
     Attributes
     ----------
     features
-        (N, D) float32, read-only memory map: embedding, and what is told (`search_view`), with mean 0 and spread 1 over
-        the rows that have them; a row that has none is NaN.
+        (N, D) float32, read-only memory map: what is seen (`search_view`), with mean 0 and spread 1 over the rows that
+        have it; a row that has nothing is NaN.
     object_id, ra, dec
         (N,); positions in degrees, NaN where there is none.
     survey, digest
@@ -50,8 +50,8 @@ class SearchFeatures:
         Registered name and version of the model that made the embeddings.
     mean, spread
         (D,) of what is seen: standardised is (seen - mean) / spread.
-    tells
-        Whether the last of what is seen are the log-chances of volunteers' answers.
+    view
+        What is seen beside the embedding.
     """
 
     features: NDArray[np.float32]
@@ -65,7 +65,7 @@ class SearchFeatures:
     spread: NDArray[np.float32]
     survey: str = ""
     digest: str = ""
-    tells: bool = False
+    view: View = field(default_factory=View)
 
     @classmethod
     def open(cls, catalogue: Path, cache: Path) -> SearchFeatures:
@@ -89,12 +89,12 @@ class SearchFeatures:
             raise GalaxyError(
                 f"{catalogue} has no embeddings of {MODEL}; run `galaxy run --stages pretrain,infer` first"
             )
-        told = told_in(pq.read_schema(catalogue / PREDICTIONS).names)
+        view = view_of(catalogue)
         origin = {"catalogue": proof["digest"], "embeddings": proof["files"][EMBEDDINGS]["sha256"]}
-        folder = cache / canonical_digest({**origin, "told": list(told)} if told else origin)[:16]
+        folder = cache / canonical_digest({**origin, "columns": list(view.columns)})[:16]
         if not folder.is_dir():
             with full_disk(folder):
-                _make(np.load(embeddings, mmap_mode="r", allow_pickle=False), catalogue / PREDICTIONS, told, folder)
+                _make(np.load(embeddings, mmap_mode="r", allow_pickle=False), catalogue / PREDICTIONS, view, folder)
         standard = json.loads((folder / STANDARD).read_text())
         table = pq.read_table(catalogue / PREDICTIONS, columns=["object_id", "ra", "dec"])
         return cls(
@@ -109,7 +109,7 @@ class SearchFeatures:
             spread=np.array(standard["spread"], np.float32),
             survey=str(proof.get("survey", "")),
             digest=str(proof["digest"]),
-            tells=bool(told),
+            view=view,
         )
 
 
@@ -118,9 +118,9 @@ def feature_cache(settings: Settings) -> Path:
     return settings.home / "label" / "features"
 
 
-def has_told(catalogue: Path) -> bool:
-    """Whether the vision model told answers of a published catalogue's galaxies."""
-    return bool(told_in(pq.read_schema(catalogue / PREDICTIONS).names))
+def view_of(catalogue: Path) -> View:
+    """What a published catalogue has for searches beside the embedding."""
+    return View.among(pq.read_schema(catalogue / PREDICTIONS).names)
 
 
 def read_proof(catalogue: Path) -> dict[str, Any]:
@@ -133,14 +133,15 @@ def read_proof(catalogue: Path) -> dict[str, Any]:
         ) from None
 
 
-def _make(embeddings: NDArray[np.floating[Any]], predictions: Path, told: Sequence[str], folder: Path) -> None:
+def _make(embeddings: NDArray[np.floating[Any]], predictions: Path, view: View, folder: Path) -> None:
     """Write features and standard beside their place, then move both there at once."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}.", dir=folder.parent))
     try:
-        features = create_reserved(aside / FEATURES, np.float32, (len(embeddings), embeddings.shape[1] + len(told)))
+        shape = len(embeddings), embeddings.shape[1] + len(view.columns)
+        features = create_reserved(aside / FEATURES, np.float32, shape)
         start = 0
-        for seen in _seen(embeddings, predictions, told):
+        for seen in _seen(embeddings, predictions, view):
             features[start : start + len(seen)] = seen
             start += len(seen)
         mean, spread = standardise(features)
@@ -159,16 +160,14 @@ def _make(embeddings: NDArray[np.floating[Any]], predictions: Path, told: Sequen
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _seen(
-    embeddings: NDArray[np.floating[Any]], predictions: Path, told: Sequence[str]
-) -> Iterator[NDArray[np.float32]]:
+def _seen(embeddings: NDArray[np.floating[Any]], predictions: Path, view: View) -> Iterator[NDArray[np.float32]]:
     """(n, D) of some rows after the other."""
-    if not told:
+    if not view.columns:
         for start in range(0, len(embeddings), BLOCK):
-            yield seen_in({"embedding": embeddings[start : start + BLOCK]})
+            yield view.of_columns({"embedding": embeddings[start : start + BLOCK]})
         return
     start = 0
-    for batch in pq.ParquetFile(predictions).iter_batches(BLOCK, columns=list(told)):
-        chances = {name: batch[name].to_numpy(zero_copy_only=False) for name in told}
-        yield seen_in({"embedding": embeddings[start : start + len(batch)], **chances})
+    for batch in pq.ParquetFile(predictions).iter_batches(BLOCK, columns=list(view.columns)):
+        columns = {name: batch[name].to_numpy(zero_copy_only=False) for name in view.columns}
+        yield view.of_columns({"embedding": embeddings[start : start + len(batch)], **columns})
         start += len(batch)

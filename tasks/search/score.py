@@ -158,7 +158,7 @@ def _save_model(
     seen = load_registered(settings, lesson.model, lesson.model_version)
     encoder = from_architecture(seen.card.architecture)
     encoder.load_state_dict({key: value.cpu() for key, value in seen.network.state_dict().items()})
-    network = SearchNetwork.of(encoder, learnt.linear, features.mean, features.spread)
+    network = SearchNetwork.of(encoder, features.view, learnt.linear, features.mean, features.spread)
     card = ModelCard(
         name=name,
         architecture=dict(search_architecture(network)),

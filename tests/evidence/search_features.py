@@ -20,7 +20,7 @@ from galaxy_models.align_objective import AlignObjective, PairWeights
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import GalaxyLVM
-from galaxy_models.search_view import seen_by
+from galaxy_models.search_view import View
 from galaxy_models.training import fit, step_seed
 from galaxy_models.volunteer_answers import TOLD_COLUMNS
 from infra.profile import AlignSettings
@@ -34,10 +34,18 @@ from tests.evidence.workbench import Workbench
 Rows = NDArray[np.int64]
 Vectors = NDArray[np.float32]
 
-LVM, EMBEDDING, ALIGN, RESNET, PIXELS = (
-    "our LVM", "our LVM, its embedding alone", "GalaxAlign", "ResNet18", "pixels, principal components",
+LVM, EMBEDDING, MEASURES, ALIGN, RESNET, PIXELS = (
+    "our LVM", "our LVM, its embedding alone", "measures alone", "GalaxAlign", "ResNet18",
+    "pixels, principal components",
 )  # fmt: skip
-"""The first is what the label app sees; ResNet18's are made alike, of its embedding and of what it tells."""
+"""The first is what the label app sees, with measures and answers; ResNet18's are made alike."""
+
+VIEW = View(measured=True, told=True)
+PARTS = {
+    EMBEDDING: slice(None, -len(VIEW.columns)),
+    MEASURES: slice(-len(VIEW.columns), -len(TOLD_COLUMNS)),
+}
+"""Columns of what the label app sees."""
 
 COMPONENTS = 64
 ALIGNED_SOURCE = "gz2"
@@ -77,7 +85,9 @@ class FeatureMaker:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the kinds of features."""
-        return tuple(name for name in (LVM, EMBEDDING, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align)
+        return tuple(
+            name for name in (LVM, EMBEDDING, MEASURES, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align
+        )
 
     def features(self, name: str, stamps: Stamps, of: str) -> Vectors:
         """(N, D) of all stamps: from an earlier run of the same code, or made now.
@@ -87,8 +97,8 @@ class FeatureMaker:
         of
             Names the stamps.
         """
-        if name == EMBEDDING:
-            return self.features(LVM, stamps, of)[:, : -len(TOLD_COLUMNS)]
+        if name in PARTS:
+            return self.features(LVM, stamps, of)[:, PARTS[name]]
         path = self._path(name, stamps, of)
         known = sorted(path.parent.glob(f"{path.name.rsplit('-', 1)[0]}-*.npy"))  # of other code as well
         if known and self.bench.keep:
@@ -126,7 +136,7 @@ class FeatureMaker:
             assert self.size.align is not None
             return aligned(self.bench, self.stamps, self.rows, self._lvm(self.size.own), self.size.align).encode_images
         network = self._lvm(self.size.resnet if name == RESNET else self.size.own)
-        return lambda rgb: seen_by(network, rgb, told=True)
+        return lambda rgb: VIEW.of_stamps(network, rgb)
 
     def _lvm(self, how: Pretraining) -> GalaxyLVM:
         return pretrained(self.bench, self.stamps, self.rows, how, self.threads)

@@ -18,6 +18,7 @@ from deployments.label_app.tables import Description, Shown
 from galaxy_models.align import GalaxAlign
 from galaxy_models.image_towers import LvmTower
 from galaxy_models.lvm import build_lvm
+from galaxy_models.search_view import View
 from galaxy_models.symbols import known_symbols
 from galaxy_models.volunteer_answers import PLACES
 from infra.errors import GalaxyError
@@ -129,7 +130,7 @@ def test_symbols_are_offered_without_aligned_embeddings_where_the_vision_model_t
 ) -> None:
     (settings.catalogues / "tiny" / CATALOGUE / "align_embeddings.npy").unlink()
     assert 'name="symbol"' not in browser.get("/searches/new").text
-    monkeypatch.setattr("deployments.label_app.searches.has_told", lambda catalogue: True)
+    monkeypatch.setattr("deployments.label_app.searches.view_of", lambda catalogue: View(told=True))
     page = browser.get("/searches/new").text
     assert 'value="edge_on_disk"' in page and 'name="words"' not in page
     assert 'value="odd"' not in page, "a class that no answer says"
@@ -160,7 +161,7 @@ def test_a_symbol_whose_class_the_vision_model_tells_is_looked_up_there(app: Fas
         features=seen,
         mean=np.append(catalogue.features.mean, 0 * more),
         spread=np.append(catalogue.features.spread, more),
-        tells=True,
+        view=View(told=True),
     )
     service.library._open[catalogue.folder] = replace(catalogue, features=features)
     search, page = begin(browser, symbol="edge_on_disk")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import struct
 import zlib
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from PIL import Image
 
 from deployments.label_app.uploads import LARGEST_FILE, as_stamps, open_upload
 from galaxy_models.predictor import Predictor
+from galaxy_models.search_view import View
 from infra.errors import GalaxyError
 from tests.deployments.label_app.conftest import Browser
 from tests.deployments.label_app.sky import CATALOGUE, SIDE, draw, is_edge_on
@@ -101,6 +103,15 @@ def test_the_first_sheet_is_what_looks_alike(app: FastAPI, browser: Browser) -> 
     _, stamps = browser.sheet(int(answer.url.path.rpartition("/")[2]))
     assert len(stamps) == 16 and {reason for _, reason in stamps} == {"likeliest"}
     assert sum(is_edge_on(name) for name, _ in stamps) >= 12
+
+
+@pytest.mark.usefixtures("model")
+def test_a_model_that_says_less_than_the_catalogue_has_is_told(app: FastAPI) -> None:
+    service = app.state.service
+    catalogue = service.library.catalogue(CATALOGUE)
+    measured = replace(catalogue, features=replace(catalogue.features, view=View(measured=True)))
+    with pytest.raises(GalaxyError, match=r"galaxy-lvm version 3 does not say `measured_log_flux`.*by object id"):
+        service.models.embed(measured, np.zeros((1, 3, SIDE, SIDE), np.uint8))
 
 
 @pytest.mark.usefixtures("model")

@@ -11,6 +11,7 @@ import pytest
 import torch
 
 from galaxy_models.lvm import build_lvm
+from galaxy_models.morphometry import MEASURED_COLUMNS
 from galaxy_models.volunteer_answers import TOLD_COLUMNS
 from infra.settings import Settings
 from tasks.infer.publish import publish
@@ -41,6 +42,12 @@ def chances() -> np.ndarray:
     return table
 
 
+def measures() -> np.ndarray:
+    table = np.random.default_rng(3).normal(2, 3, (COUNT, len(MEASURED_COLUMNS))).astype(np.float32)
+    table[NO_EMBEDDING] = np.nan
+    return table
+
+
 @pytest.fixture
 def settings(tmp_path: Path) -> Settings:
     home = tmp_path / "home"
@@ -55,9 +62,11 @@ def catalogue(settings: Settings) -> Path:
 
 @pytest.fixture
 def telling_catalogue(settings: Settings) -> Path:
-    """The same of a model that tells answers."""
-    told = {name: pa.array(column, from_pandas=True) for name, column in zip(TOLD_COLUMNS, chances().T, strict=True)}
-    return published(settings, "infer-telling00000", told)
+    """The same with measures, and of a model that tells answers."""
+    values = np.concatenate([chances(), measures()], axis=1)
+    columns = zip((*TOLD_COLUMNS, *MEASURED_COLUMNS), values.T, strict=True)
+    more = {name: pa.array(column, from_pandas=True) for name, column in columns}
+    return published(settings, "infer-telling00000", more)
 
 
 def published(settings: Settings, name: str, more: dict[str, pa.Array]) -> Path:

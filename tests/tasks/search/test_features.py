@@ -7,11 +7,12 @@ import json
 import numpy as np
 import pytest
 
+from galaxy_models.morphometry import MEASURED_COLUMNS
 from galaxy_models.volunteer_answers import TOLD_COLUMNS, UNLIKELY
 from infra.errors import GalaxyError
 from tasks.search import features as module
 from tasks.search.features import SearchFeatures, feature_cache
-from tests.tasks.search.conftest import COUNT, NO_EMBEDDING, chances, embeddings
+from tests.tasks.search.conftest import COUNT, NO_EMBEDDING, chances, embeddings, measures
 
 
 def test_features_are_standardised_and_row_for_row(catalogue, settings):
@@ -29,17 +30,19 @@ def test_features_are_standardised_and_row_for_row(catalogue, settings):
     )  # fmt: skip
 
 
-def test_what_is_told_is_part_of_what_is_seen(telling_catalogue, catalogue, settings, monkeypatch):
+def test_what_is_measured_and_told_is_part_of_what_is_seen(telling_catalogue, catalogue, settings, monkeypatch):
     monkeypatch.setattr(module, "BLOCK", 64)
     plain = SearchFeatures.open(catalogue, feature_cache(settings))
     found = SearchFeatures.open(telling_catalogue, feature_cache(settings))
     size = plain.features.shape[1]
-    assert found.features.shape == (COUNT, size + len(TOLD_COLUMNS))
+    told = size + len(MEASURED_COLUMNS)
+    assert found.features.shape == (COUNT, told + len(TOLD_COLUMNS))
     np.testing.assert_allclose(found.features[:, :size], plain.features, atol=1e-5)
     known = np.arange(COUNT) != NO_EMBEDDING
     assert np.isnan(found.features[NO_EMBEDDING]).all() and np.isfinite(found.features[known]).all()
-    back = found.features[known, size:] * found.spread[size:] + found.mean[size:]
-    np.testing.assert_allclose(np.exp(back), np.maximum(chances()[known], np.exp(UNLIKELY)), rtol=1e-3)
+    back = found.features[known] * found.spread + found.mean
+    np.testing.assert_allclose(back[:, size:told], measures()[known], atol=1e-4)
+    np.testing.assert_allclose(np.exp(back[:, told:]), np.maximum(chances()[known], np.exp(UNLIKELY)), rtol=1e-3)
 
 
 def test_what_was_made_once_is_opened_and_not_made_again(catalogue, settings, monkeypatch):

@@ -17,7 +17,7 @@ from galaxy_models.lvm import architecture, build_lvm
 from galaxy_models.predictor import Predictor, load_predictor
 from galaxy_models.preference import Preference
 from galaxy_models.search_model import SearchNetwork
-from galaxy_models.search_view import seen_in
+from galaxy_models.search_view import View
 from infra.errors import GalaxyError
 from tasks.search import score
 from tasks.search.features import SearchFeatures, feature_cache
@@ -71,7 +71,7 @@ def test_the_model_says_of_a_stamp_what_the_learner_says_of_its_embedding(settin
     rgb = torch.rand(4, 3, 32, 32)
     embedding = vision_model.network.predict_columns(rgb)["embedding"]
     standard = ((embedding - features.mean) / features.spread).astype(np.float32)
-    network = SearchNetwork.of(vision_model.network, learnt.linear, features.mean, features.spread)
+    network = SearchNetwork.of(vision_model.network, View(), learnt.linear, features.mean, features.spread)
     said = Preference.from_dict(learnt.to_dict(), standard).probabilities()
     assert network.predict_columns(rgb)["p_wanted"] == pytest.approx(said, rel=1e-4)
 
@@ -83,9 +83,10 @@ def test_the_model_of_a_catalogue_that_tells_says_the_same_too(settings, telling
     lesson = lesson_of([0, 10, 1, 2], catalogue=telling_catalogue)
     learnt = Preference.learn(features.features, lesson.rows_in(features), lesson.wanted)
     rgb = torch.rand(4, 3, 32, 32)
-    standard = ((seen_in(network.predict_columns(rgb)) - features.mean) / features.spread).astype(np.float32)
+    seen = View(measured=True, told=True).of_columns(network.predict_columns(rgb))
+    standard = ((seen - features.mean) / features.spread).astype(np.float32)
     said = Preference.from_dict(learnt.to_dict(), standard).probabilities()
-    search = SearchNetwork.of(network, learnt.linear, features.mean, features.spread)
+    search = SearchNetwork.of(network, features.view, learnt.linear, features.mean, features.spread)
     assert search.predict_columns(rgb)["p_wanted"] == pytest.approx(said, rel=1e-3)
 
     vision_model.card = ModelCard("galaxy-lvm", {"kind": "lvm", **architecture(network)}, INPUTS)
