@@ -69,11 +69,11 @@ MIDDLE = Size(
     simulated=20_000,
     fit=cross_fit.MIDDLE,
     features=FeatureSize(
-        cross_fit.MIDDLE.pretraining,
+        replace(cross_fit.MIDDLE.pretraining, steps=5000),
         Pretraining(BACKBONE, steps=400, batch_size=32, learning_rate=1e-3),
         AlignSettings(batch_size=32, stage1_steps=50, max_steps=150),
     ),
-    training=Training(("edge-on", "spiral"), (40, 160, 640), 1, Recipe(1e-3, epochs=8, fewest_steps=160)),
+    training=Training(("edge-on", "spiral"), (10, 20, 40, 160, 640), 1, Recipe(1e-3, epochs=8, fewest_steps=160)),
 )
 SMALL = replace(
     MIDDLE,
