@@ -107,7 +107,7 @@ class MultiTaskNetwork(nn.Module):
     schemes
         One head each; tables must differ.
     calibration
-        By table: `temperature` for classes, `sigma_scale` for votes, one `sigma_scale` per parameter for values.
+        By table: `temperature` for classes; `sigma_scale` by question for votes, by parameter for values.
         What is missing counts as one.
     restores
         `display` or `flux`: whether `restore` or `restore_flux` is what it learns.
@@ -225,10 +225,10 @@ class MultiTaskNetwork(nn.Module):
         if isinstance(head, ClassificationHead):
             table = torch.softmax(head(features) / float(calibration.get("temperature", 1.0)), dim=1)
         elif isinstance(head, VotesHead):
-            scale = float(calibration.get("sigma_scale", 1.0))
             pairs = []
-            for output in head(features).values():
+            for question, output in head(features).items():
                 fraction, sigma = fractions_with_spread(concentrations(output))
+                scale = float(calibration.get("sigma_scale", {}).get(question, 1.0))
                 pairs.append(torch.stack([fraction, sigma * scale], dim=2).flatten(1))
             table = torch.cat(pairs, dim=1)
         else:

@@ -30,6 +30,7 @@ from tasks.train.finetune_figures import (
 from tasks.train.finetune_scores import (
     Answer,
     Scorer,
+    by_name,
     class_metrics,
     image_metrics,
     parameter_metrics,
@@ -95,11 +96,10 @@ class Report:
             scales = calibration["sigma_scale"]
             if table.scheme.kind == "votes":
                 self._add(vote_metrics(table.scheme, answer, targets, taught, scales))
-                self._coverage(table, answer, targets, dict.fromkeys(table.scheme.names, scales))
             else:
                 self._add(parameter_metrics(table.scheme, answer, targets, taught, scales))
                 self._scatter(table, answer, targets, scales)
-                self._coverage(table, answer, targets, scales)
+            self._coverage(table, answer, targets, scales)
         if self.answers:
             path = self.folder / "reliability.png"
             self.figures.append(save_reliability(path, self.answers, self._uncalibrated))
@@ -151,13 +151,7 @@ class Report:
         self.figures.append(save_parameters(path, names, targets["value"], answer.value[""], sigma, title))
 
     def _coverage(self, table: LabelledStamps, answer: Answer, targets: Targets, scales: dict[str, float]) -> None:
-        assert answer.value is not None and answer.sigma is not None
-        raw = {}
-        for place, name in enumerate(table.scheme.names):
-            if table.scheme.kind == "votes":
-                raw[name] = pulls(targets[name], answer.value[name], answer.sigma[name])
-            else:
-                raw[name] = pulls(targets["value"][:, place], answer.value[""][:, place], answer.sigma[""][:, place])
+        raw = {name: pulls(*of) for name, of in by_name(table.scheme, answer, targets).items()}
         calibrated = {name: values / scales[name] for name, values in raw.items()}
         path = self.folder / f"coverage_{table.scheme.table}.png"
         title = f"{table.scheme.table}: coverage on test stamps"

@@ -175,25 +175,25 @@ def calibrate(scheme: HeadScheme, answer: Answer, targets: Targets) -> dict[str,
     """The card's calibration of one head, from validation stamps."""
     if answer.logits is not None:
         return {"temperature": temperature(answer.logits, targets["code"].astype(np.int64))}
-    assert answer.value is not None and answer.sigma is not None
-    if scheme.kind == "votes":
-        parts = [(targets[name], answer.value[name], answer.sigma[name]) for name in scheme.names]
-        truth, value, sigma = (np.concatenate([np.ravel(part[i]) for part in parts]) for i in range(3))
-        return {"sigma_scale": sigma_scale(truth, value, sigma)}
-    truth, value, sigma = targets["value"], answer.value[""], answer.sigma[""]
-    return {
-        "sigma_scale": {
-            name: sigma_scale(truth[:, place], value[:, place], sigma[:, place])
-            for place, name in enumerate(scheme.names)
-        }
-    }
+    return {"sigma_scale": {name: sigma_scale(*of) for name, of in by_name(scheme, answer, targets).items()}}
 
 
 def uncalibrated(scheme: HeadScheme) -> dict[str, Any]:
     """The card's calibration of a head that has no validation stamps: everything as the network says it."""
     if scheme.kind == "classes":
         return {"temperature": 1.0}
-    return {"sigma_scale": 1.0 if scheme.kind == "votes" else dict.fromkeys(scheme.names, 1.0)}
+    return {"sigma_scale": dict.fromkeys(scheme.names, 1.0)}
+
+
+def by_name(scheme: HeadScheme, answer: Answer, targets: Targets) -> dict[str, tuple[Floats, Floats, Floats]]:
+    """Truth, value and sigma of each question, (n, A), or of each parameter, (n,)."""
+    assert answer.value is not None and answer.sigma is not None
+    if scheme.kind == "votes":
+        return {name: (targets[name], answer.value[name], answer.sigma[name]) for name in scheme.names}
+    tables = targets["value"], answer.value[""], answer.sigma[""]
+    return {
+        name: (tables[0][:, place], tables[1][:, place], tables[2][:, place]) for place, name in enumerate(scheme.names)
+    }
 
 
 def class_metrics(table: str, probabilities: Floats, codes: NDArray[np.int64]) -> dict[str, float]:
@@ -224,27 +224,26 @@ def class_metrics(table: str, probabilities: Floats, codes: NDArray[np.int64]) -
 
 
 def vote_metrics(
-    scheme: HeadScheme, answer: Answer, targets: Targets, train: Targets, scale: float
+    scheme: HeadScheme, answer: Answer, targets: Targets, train: Targets, scales: Mapping[str, float]
 ) -> dict[str, float]:
     """Root mean square error of the fractions by question, beside that of always saying the train mean, and coverage.
 
     `coverage` is the share of the fractions within one sigma, 0.683 for an honest Gaussian, `coverage_95` that in the
     interval which should have 95 %; `coverage.uncalibrated` is with the network's own sigmas.
     """
-    assert answer.value is not None and answer.sigma is not None
     metrics: dict[str, float] = {}
     errors, of_means, within = [], [], []
-    for question in scheme.names:
-        truth, value, sigma = targets[question], answer.value[question], answer.sigma[question]
+    for question, (truth, value, raw) in by_name(scheme, answer, targets).items():
+        sigma = raw * scales[question]
         if not np.isfinite(truth).any() or not np.isfinite(train[question]).any():
             continue
         errors.append(_rms(truth - value))
         of_means.append(_rms(truth - np.nanmean(train[question], axis=0)))
         within.append(
             {
-                "coverage": coverage(truth, value, scale * sigma),
-                "coverage_95": coverage(truth, value, scale * sigma, SIGMAS_OF_95),
-                "coverage.uncalibrated": coverage(truth, value, sigma),
+                "coverage": coverage(truth, value, sigma),
+                "coverage_95": coverage(truth, value, sigma, SIGMAS_OF_95),
+                "coverage.uncalibrated": coverage(truth, value, raw),
             }
         )
         metrics[f"{scheme.table}.{question}.rmse"] = errors[-1]
@@ -263,11 +262,8 @@ def parameter_metrics(
 
     For the three of coverage see `vote_metrics`.
     """
-    assert answer.value is not None and answer.sigma is not None
     metrics = {}
-    for place, name in enumerate(scheme.names):
-        truth, value = targets["value"][:, place], answer.value[""][:, place]
-        raw = answer.sigma[""][:, place]
+    for place, (name, (truth, value, raw)) in enumerate(by_name(scheme, answer, targets).items()):
         sigma = raw * scales[name]
         residual = (value - truth)[np.isfinite(truth)]
         if not len(residual):

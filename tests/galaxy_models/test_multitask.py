@@ -64,7 +64,7 @@ def test_calibration_divides_logits_and_widens_sigmas(network: MultiTaskNetwork,
     before = network.predict_columns(rgb)
     network.calibration = {
         "gz2_class": {"temperature": 2.0},
-        "gz2_votes": {"sigma_scale": 1.5},
+        "gz2_votes": {"sigma_scale": {"bar": 1.5}},
         "efigi_values": {"sigma_scale": {"inclination": 3.0}},
     }
     after = network.predict_columns(rgb)
@@ -72,6 +72,7 @@ def test_calibration_divides_logits_and_widens_sigmas(network: MultiTaskNetwork,
     assert np.log(after["p_spiral"] / after["p_smooth"]) == pytest.approx(ratio / 2, abs=1e-5)
     assert after["votes_bar_yes"] == pytest.approx(before["votes_bar_yes"])
     assert after["votes_bar_yes_sigma"] == pytest.approx(1.5 * before["votes_bar_yes_sigma"])
+    assert after["votes_arms_one_sigma"] == pytest.approx(before["votes_arms_one_sigma"]), "a question has its own"
     assert after["inclination_sigma"] == pytest.approx(3 * before["inclination_sigma"])
     assert after["hubble_type_sigma"] == pytest.approx(before["hubble_type_sigma"])
 
