@@ -19,6 +19,7 @@ from tests.evidence.classifiers import Recipe
 from tests.evidence.cross_fit import BACKBONE, THREADS, CrossFit
 from tests.evidence.pretrained import Pretraining
 from tests.evidence.processes import in_processes
+from tests.evidence.search_ceiling import ALL_LABELS, taught_all
 from tests.evidence.search_efficiency import Training, resnet, split
 from tests.evidence.search_features import (
     ALIGN,
@@ -164,6 +165,8 @@ class SearchEvidence:
                 tasks.append(Task(name, strategy=strategy, seeds=size.fewer_seeds, error=ERROR))
                 if target in judged_alike:
                     tasks.append(Task(name, strategy=strategy, seeds=size.seeds, held_out=True))
+            if target in judged_alike:
+                tasks.append(Task(name, strategy=ALL_LABELS, seeds=size.seeds, held_out=True))
             for features in self.maker.names:
                 taught = features == ALIGN and target.source == ALIGNED_SOURCE
                 if features != LVM and not taught:
@@ -171,7 +174,7 @@ class SearchEvidence:
         return tasks
 
     def measured(self, task: Task) -> dict[str, Any]:
-        """`curves` of the searches; or the network's `labels` and `auc`."""
+        """`curves` of the searches, or `ceilings` of their features; or the network's `labels` and `auc`."""
         target, sizes = self.targets[task.target], self.size.features
         how = sizes.resnet if task.features == RESNET else sizes.own
         key: dict[str, Any] = {"target": task.target, "members": target.members, "pool": len(target.rows)}
@@ -180,17 +183,24 @@ class SearchEvidence:
                 lambda: resnet(self.stamps(target), target, task.labels, task.draw, self.size.training.recipe),
                 model="resnet18", labels=task.labels, draw=task.draw, recipe=str(self.size.training.recipe), **key,
             )  # fmt: skip
-        curves = [
+        ceiling = task.strategy == ALL_LABELS
+        measure = self._taught if ceiling else self._searched
+        found = [
             self.bench.cell(
-                lambda seed=seed: self._searched(task, seed),  # type: ignore[misc]
+                lambda seed=seed: measure(task, seed),  # type: ignore[misc]
                 features=task.features, strategy=task.strategy, error=task.error, held_out=task.held_out,
                 seed=seed, pretraining=f"{how} {simulator_digest()}", **key,
             )
             for seed in range(task.seeds)
         ]  # fmt: skip
-        return {"curves": curves}
+        return {"ceilings" if ceiling else "curves": found}
 
-    def _searched(self, task: Task, seed: int) -> dict[str, list[float]]:
+    def _taught(self, task: Task, seed: int) -> dict[str, Any]:
+        target = self.targets[task.target]
+        searched, held_out = split(self.stamps(target), target, seed)
+        return taught_all(self.vectors(target, task.features), target.wanted, searched, held_out, seed)
+
+    def _searched(self, task: Task, seed: int) -> dict[str, Any]:
         target = self.targets[task.target]
         held_out = split(self.stamps(target), target, seed)[1] if task.held_out else NOBODY
         vectors, strategy = self.vectors(target, task.features), STRATEGIES[task.strategy]
@@ -218,8 +228,9 @@ def _results(evidence: SearchEvidence, found: Mapping[Task, dict[str, Any]]) -> 
     searches = {
         (task.features, task.strategy, task.error, task.held_out, task.target): content["curves"]
         for task, content in found.items()
-        if not task.labels
+        if "curves" in content
     }
+    ceilings = {task.target: content["ceilings"] for task, content in found.items() if "ceilings" in content}
     networks: dict[str, dict[float, float]] = {}
     for name in evidence.size.training.targets:
         of = [content for task, content in found.items() if task.labels and task.target == name]
@@ -227,7 +238,7 @@ def _results(evidence: SearchEvidence, found: Mapping[Task, dict[str, Any]]) -> 
         networks[name] = {n: float(np.mean([each["auc"] for each in of if each["labels"] == n])) for n in counts}
     how = evidence.size.features
     return Results(
-        searches, networks, tuple(evidence.targets.values()), evidence.maker.names, ERROR,
+        searches, ceilings, networks, tuple(evidence.targets.values()), evidence.maker.names, ERROR,
         f"Our LVM: `{how.own.preset}`, pre-trained on {' and '.join(dict(how.own.pretexts))} for {how.own.steps} steps "
         f"of {how.own.batch_size} real stamps and as many of {how.own.pictures} simulated galaxies, none of the "
         f"{evidence.size.simulated} that are searched, but of the same simulator, which taught what is called merging. "

@@ -5,6 +5,7 @@ import torch
 
 from galaxy_models.metrics import auc
 from tests.evidence import search_loop, workbench
+from tests.evidence.search_ceiling import taught_all
 from tests.evidence.search_efficiency import labels_for, split
 from tests.evidence.search_features import ALIGN, LVM, PIXELS, FeatureMaker, FeatureSize
 from tests.evidence.search_loop import EXAMPLES, ROUNDS, TOP, Answers, Curve, answered, halves, paired_interval, search
@@ -211,6 +212,15 @@ def test_features_are_made_once_for_the_same_code(home):
     assert np.array_equal(later.features(PIXELS, stamps, "real"), vectors)  # nothing there to make them from
 
 
+def test_all_labels_of_one_half_are_judged_by_the_other():
+    features, wanted = pool()
+    searched, held_out = np.arange(0, 400, 2), np.arange(1, 400, 2)
+    taught = taught_all(features, wanted, searched, held_out, seed=0)
+    assert taught["labels"] == 200 and taught["precision"] >= 0.9 and taught["auc"] > 0.95
+    misled = np.where(np.isin(np.arange(400), searched), ~wanted, wanted)
+    assert taught_all(features, misled, searched, held_out, seed=0)["auc"] < 0.05
+
+
 def made_up(above: float) -> dict[str, list[float]]:
     """A curve that rises to 0.5 and so much."""
     rounds = np.arange(ROUNDS + 1)
@@ -230,10 +240,9 @@ def test_the_report_says_who_is_above_whom_and_where_resnet_never_gets(home, mon
         for place, name in enumerate(STRATEGIES)
         for error, held_out in ((0.0, False), (0.05, False), (0.0, True))
     }
-    write(
-        Workbench("search", "middle"),
-        Results(searches, {"edge-on": {100.0: 0.6, 400.0: 0.8}}, (target,), (LVM,), 0.05, "A remark."),
-    )
+    ceilings = {"edge-on": [{"labels": 290, "precision": 0.9, "auc": 0.95}]}
+    networks = {"edge-on": {100.0: 0.6, 400.0: 0.8}}
+    write(Workbench("search", "middle"), Results(searches, ceilings, networks, (target,), (LVM,), 0.05, "A remark."))
     text = (home / "tables" / "search.md").read_text()
     assert (
         "edge-on (120 of 600)" in text
@@ -241,8 +250,9 @@ def test_the_report_says_who_is_above_whom_and_where_resnet_never_gets(home, mon
         and (home / "pictures" / "search.png").stat().st_size > 1000
     )
     figures = {str(line["name"]): line["value"] for line in lines}
-    unseen = "hitl_precision_top50_unseen"
-    assert set(figures) == {"hitl_label_efficiency", "hitl_precision_top50", "hitl_harvest_top50", unseen}
+    unseen, all_labels = "hitl_precision_top50_unseen", "hitl_precision_top50_all_labels"
+    assert set(figures) == {"hitl_label_efficiency", "hitl_precision_top50", "hitl_harvest_top50", unseen, all_labels}
+    assert figures[all_labels] == 0.9 and "all labels of the other half | 0.90 / 0.95 |" in text
     assert figures[unseen] == pytest.approx(values(searches[LVM, OURS, 0.0, True, "edge-on"], "precision").mean())
     assert figures["hitl_harvest_top50"] == pytest.approx(
         values(searches[LVM, OURS, 0.0, False, "edge-on"], "harvest").mean()
