@@ -18,6 +18,7 @@ from galaxy_models.lvm import GalaxyLVM, build_lvm
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
 from galaxy_models.predictor import Predictor
 from galaxy_models.search_model import SearchNetwork
+from galaxy_models.search_view import View
 
 INPUTS = InputSpec(("g", "r", "z"), 32, 32, 1, (0.2, 0.3), True)
 SCHEMES = [HeadScheme("kind", "", "classes", ("round", "spiral")), HeadScheme("shape", "", "values", ("radius",))]
@@ -26,7 +27,7 @@ SCHEMES = [HeadScheme("kind", "", "classes", ("round", "spiral")), HeadScheme("s
 def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     lvm = build_lvm("nano", tells_answers=True)
-    search = SearchNetwork(lvm, told=True)
+    search = SearchNetwork(lvm, View(measured=True, told=True))
     search.weights.fill_(0.1)
     return {
         "lvm": lvm,
