@@ -23,7 +23,7 @@ TABLES = FOLDER / "tables"
 
 
 SIZES = ("small", "middle", "full")
-"""Took 48 minutes on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
+"""Some 50 minutes on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
 
 
 @dataclass(frozen=True)
