@@ -252,8 +252,8 @@ def test_the_test_sample_is_blind_apart_and_measures_the_list(app: FastAPI, brow
     assert 'data-blind="true"' in browser.get("/rounds/3").text
     row = app.state.service.library.catalogue(CATALOGUE).row_of(min(held))
     seen, blind = (browser.get(f"/galaxies/{CATALOGUE}/{row}?part=true{more}").text for more in ("", "&blind=true"))
-    assert "Values of the catalogue" in seen and "Nearest by embedding" in seen
-    assert "Values of the catalogue" not in blind and "Nearest by embedding" not in blind and "&amp;blind=true" in blind
+    assert "Values of the catalogue" in seen and "Most alike" in seen
+    assert "Values of the catalogue" not in blind and "Most alike" not in blind and "&amp;blind=true" in blind
 
 
 def test_held_back_is_a_function_of_seed_and_rows() -> None:
