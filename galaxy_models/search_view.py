@@ -2,8 +2,8 @@
 them, what volunteers would say.
 
 Measures and answers are few beside the embedding's numbers, and say in words what takes many labels to learn. Tried on
-searches with seeds from 100 on, answers helped a little everywhere and most for the rarest; measures helped most where
-shape decides, and what is left to find is purer with them.
+searches with seeds from 100 on, answers helped a little everywhere and most for the rarest, and measures left a purer
+rest.
 """
 
 from __future__ import annotations

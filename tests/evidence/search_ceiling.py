@@ -11,7 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 
 from galaxy_models.metrics import auc
-from tests.evidence.search_loop import TOP
+from tests.evidence.search_loop import TOP, hits_of
 from tests.evidence.search_strategies import Floats, Rows
 
 ALL_LABELS = "all labels"
@@ -36,7 +36,7 @@ def taught_all(
     folds = StratifiedKFold(5, shuffle=True, random_state=seed)
     pipeline = Pipeline([("standardise", StandardScaler()), ("learner", LogisticRegression())])
     choice = GridSearchCV(pipeline, LEARNERS, scoring="roc_auc", cv=folds).fit(features[searched], wanted[searched])
-    scores = choice.decision_function(features[held_out])
-    best = held_out[np.argsort(-scores, kind="stable")[:TOP]]
-    hits, left = int(wanted[best].sum()), int(wanted[held_out].sum())
-    return {"labels": len(searched), "precision": hits / min(TOP, left), "auc": auc(wanted[held_out], scores)}
+    scores = choice.decision_function(features)
+    hits, left = hits_of(scores, wanted, held_out)
+    area = auc(wanted[held_out], scores[held_out])
+    return {"labels": len(searched), "precision": hits / min(TOP, left), "auc": area}

@@ -128,8 +128,7 @@ def answered(
 def _add(curve: Curve, scores: Floats, wanted: NDArray[np.bool_], answers: Answers, judged: Rows, members: int) -> None:
     """What the scores and the answers of one round are worth."""
     yes = int((answers.wanted & wanted[answers.rows]).sum())
-    best = judged[np.argsort(-scores[judged], kind="stable")[:TOP]]
-    hits, left = int(wanted[best].sum()), int(wanted[judged].sum())
+    hits, left = hits_of(scores, wanted, judged)
     looked = min(members, len(answers.rows))
     curve.labels.append(len(answers.rows))
     curve.found.append(yes / members)
@@ -137,6 +136,12 @@ def _add(curve: Curve, scores: Floats, wanted: NDArray[np.bool_], answers: Answe
     curve.precision.append(hits / min(TOP, left) if left else float("nan"))
     curve.harvest.append((yes + hits) / min(members, len(answers.rows) + TOP))
     curve.auc.append(auc(wanted[judged], scores[judged]) if 0 < left < len(judged) else float("nan"))
+
+
+def hits_of(scores: Floats, wanted: NDArray[np.bool_], judged: Rows) -> tuple[int, int]:
+    """Members among the best `TOP` of the judged rows, and among all of them."""
+    best = judged[np.argsort(-scores[judged], kind="stable")[:TOP]]
+    return int(wanted[best].sum()), int(wanted[judged].sum())
 
 
 def halves(count: int, groups: NDArray[np.int64], seed: int) -> tuple[Rows, Rows]:

@@ -23,7 +23,7 @@ TABLES = FOLDER / "tables"
 
 
 SIZES = ("small", "middle", "full")
-"""Some 50 minutes on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
+"""About an hour on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
 
 
 @dataclass(frozen=True)
