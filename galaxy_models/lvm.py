@@ -15,7 +15,7 @@ from torch.nn import functional
 from .card import CardError, ModelCard
 from .encoder import STRIDES, Encoder, initialise_linear
 from .inputs import InputError, explain_size, is_legal_size
-from .morphometry import MEASURED_COLUMNS, measure
+from .measured_columns import MEASURED_COLUMNS, measured_columns
 from .pooling import mean_and_spread
 from .swin import SwinStage
 from .swin_encoder import SwinEncoder
@@ -254,14 +254,14 @@ class GalaxyLVM(nn.Module):
 
     @torch.inference_mode()
     def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
-        """Column `embedding`, (N, D) float32, and `measured_<measure>`, what `morphometry.measure` says of the picture.
+        """Column `embedding`, (N, D) float32, and `measured_<measure>`, what is measured on the picture.
 
         A network that tells answers has `told_<question>_<answer>` as well: the chances that a volunteer of the
         simulator gives the answer when asked the question. All but the embedding are (N,) float32.
         """
         embedding, chances = self.describe(rgb)
         columns = {"embedding": embedding.cpu().numpy()}
-        columns |= dict(zip(MEASURED_COLUMNS, measure(rgb).cpu().numpy().T, strict=True))
+        columns |= dict(zip(MEASURED_COLUMNS, measured_columns(rgb).cpu().numpy().T, strict=True))
         if chances is not None:
             columns |= dict(zip(TOLD_COLUMNS, chances.cpu().numpy().T, strict=True))
         return columns

@@ -18,6 +18,7 @@ from .augment import Augmentation
 from .inputs import InputSpec
 from .lvm import GalaxyLVM
 from .morphometry import MEASURES, measure
+from .outline import outlined
 from .pooling import mean_and_spread
 from .pretext import Pretext
 from .reobserve import Reobservation
@@ -39,13 +40,13 @@ class MeasurementHead(nn.Module):
 
     def set_statistics(self, rgb: Tensor) -> None:
         """Set what measures are standardised with: median and standard deviation over `rgb`, (N, 3, h, h) as input."""
-        values = measure(rgb)
+        values = measure(outlined(rgb))
         cast(Tensor, self.middle).copy_(values.median(dim=0).values)
         cast(Tensor, self.spread).copy_(values.std(dim=0).clamp_min(1e-3))
 
     def targets(self, rgb: Tensor) -> Tensor:
         """Standardised measures of (N, 3, h, h), (N, len(MEASURES)), within LIMIT."""
-        values = (measure(rgb) - cast(Tensor, self.middle)) / cast(Tensor, self.spread)
+        values = (measure(outlined(rgb)) - cast(Tensor, self.middle)) / cast(Tensor, self.spread)
         return values.clamp(-LIMIT, LIMIT)
 
     def forward(self, maps: list[Tensor]) -> Tensor:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from .lvm import GalaxyLVM
-from .morphometry import MEASURED_COLUMNS, measure
+from .measured_columns import MEASURED_COLUMNS, measured_columns
 from .volunteer_answers import TOLD_COLUMNS, UNLIKELY, log_chances
 
 
@@ -69,7 +69,7 @@ class View:
         embedding, chances = network.describe(rgb)
         parts = [embedding]
         if self.measured:
-            parts.append(measure(rgb))
+            parts.append(measured_columns(rgb))
         if self.told:
             if chances is None:
                 raise ValueError("this network has not been taught to tell answers")

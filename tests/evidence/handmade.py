@@ -14,6 +14,7 @@ import torch
 from numpy.typing import NDArray
 
 from galaxy_models.morphometry import measure
+from galaxy_models.outline import outlined
 from tests.evidence.pretrained import network_input
 from tests.evidence.stamps import Stamps
 from tests.evidence.workbench import Workbench
@@ -53,7 +54,7 @@ def statmorph_features(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64]
 def own_measures(stamps: Stamps, rows: NDArray[np.int64]) -> NDArray[np.float64]:
     """(n, 33) of `galaxy_models.morphometry`."""
     parts = np.array_split(rows, max(1, len(rows) // 64))
-    return torch.cat([measure(network_input(stamps, part)) for part in parts]).double().numpy()
+    return torch.cat([measure(outlined(network_input(stamps, part))) for part in parts]).double().numpy()
 
 
 def _of_one(image: NDArray[np.uint8]) -> NDArray[np.float64]:

@@ -12,7 +12,7 @@ from torch.nn import functional
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputError, InputSpec
 from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture, looks
-from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.measured_columns import MEASURED_COLUMNS
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.swin import SwinBlock, attention_mask, mix_fused, mix_plainly
 from galaxy_models.upsample import DualUpsample

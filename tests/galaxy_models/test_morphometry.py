@@ -8,6 +8,7 @@ from torch import Tensor
 
 from galaxy_models.augment import Geometry, transform
 from galaxy_models.morphometry import MEASURES, measure
+from galaxy_models.outline import outlined
 
 SIDE = 64
 
@@ -31,7 +32,7 @@ def galaxy(
 
 
 def named(rgb: Tensor) -> dict[str, float]:
-    return dict(zip(MEASURES, measure(rgb)[0].tolist(), strict=True))
+    return dict(zip(MEASURES, measure(outlined(rgb))[0].tolist(), strict=True))
 
 
 @pytest.mark.parametrize("axis_ratio", [0.3, 0.6, 0.9])
@@ -91,7 +92,7 @@ def test_turning_and_mirroring_change_little() -> None:
         Geometry(torch.tensor([True]), torch.tensor([73.0]), torch.ones(1), torch.zeros(1, 2)),
         SIDE,
     )
-    difference = (measure(original) - measure(turned)).abs()[0]
+    difference = (measure(outlined(original)) - measure(outlined(turned))).abs()[0]
     assert difference.max() < 0.2, dict(zip(MEASURES, difference.tolist(), strict=True))
 
 
@@ -109,13 +110,15 @@ def test_pictures_without_a_galaxy_give_numbers_all_the_same(value: float) -> No
     flat = torch.full((2, 3, SIDE, SIDE), value)
     noise = torch.rand(2, 3, SIDE, SIDE, generator=generator)
     for pictures in (flat, noise, flat[..., :32, :32]):
-        values = measure(pictures)
+        values = measure(outlined(pictures))
         assert values.shape == (2, len(MEASURES))
         assert values.isfinite().all()
 
 
 def test_a_picture_is_measured_alike_in_any_batch() -> None:
     pictures = torch.cat([galaxy(0.4, 10.0), galaxy(0.8, 50.0, radius=9.0), galaxy(arms=0.6)])
-    together = measure(pictures)
+    together = measure(outlined(pictures))
     for place in range(len(pictures)):
-        torch.testing.assert_close(measure(pictures[place : place + 1])[0], together[place], rtol=1e-4, atol=1e-4)
+        torch.testing.assert_close(
+            measure(outlined(pictures[place : place + 1]))[0], together[place], rtol=1e-4, atol=1e-4
+        )

@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from galaxy_models.lvm import build_lvm
-from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.measured_columns import MEASURED_COLUMNS
 from galaxy_models.volunteer_answers import TOLD_COLUMNS
 from infra.settings import Settings
 from tasks.infer.publish import publish

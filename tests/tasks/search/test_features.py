@@ -7,7 +7,7 @@ import json
 import numpy as np
 import pytest
 
-from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.measured_columns import MEASURED_COLUMNS
 from galaxy_models.volunteer_answers import TOLD_COLUMNS, UNLIKELY
 from infra.errors import GalaxyError
 from tasks.search import features as module

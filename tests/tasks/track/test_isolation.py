@@ -11,7 +11,7 @@ import galaxy_models
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import architecture, build_lvm
-from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.measured_columns import MEASURED_COLUMNS
 from galaxy_models.predictor import save_model
 from tasks.track.client import connect
 from tasks.track.registry import CHAMPION, load_registered, register
