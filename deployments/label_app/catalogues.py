@@ -124,13 +124,12 @@ class Catalogue:
         return int(rows[place]) if np.isfinite(distance) else None
 
     def values(self, row: int) -> dict[str, Any]:
-        """What the catalogue says of an object: the columns that are not empty, those that searches look at last."""
+        """What the catalogue says of an object: the columns that are not empty."""
         file = pq.ParquetFile(self.folder / PREDICTIONS)
         group = int(np.searchsorted(self._group_ends, row, side="right"))
         start = int(self._group_ends[group - 1]) if group else 0
         [record] = file.read_row_group(group).slice(row - start, 1).to_pylist()
-        names = [name for name, value in record.items() if not _is_missing(value)]
-        return {name: record[name] for name in sorted(names, key=set(self.features.view.columns).__contains__)}
+        return {name: value for name, value in record.items() if not _is_missing(value)}
 
     def neighbours(self, vector: NDArray[np.float32], count: int, without: Sequence[int] = ()) -> NDArray[np.int64]:
         """(count,) searchable rows whose features (D,) are nearest, nearest first; one of a duplicate group."""

@@ -62,6 +62,7 @@ def _describe(service: Service, name: str, row: int, search: int | None) -> dict
     catalogue.check_row(row)
     position = catalogue.position(row)
     values = {key: _text(value) for key, value in catalogue.values(row).items() if key not in HIDDEN}
+    looked_at = {key: values.pop(key) for key in catalogue.features.view.columns if key in values}
     near = catalogue.neighbours(catalogue.features.features[row], NEIGHBOURS, without=[row])
     with service.database.reading() as session:
         opened_from = None if search is None else find_or_404(session, search)
@@ -74,6 +75,7 @@ def _describe(service: Service, name: str, row: int, search: int | None) -> dict
         "position": position,
         "viewer": None if position is None else _viewer(position),
         "values": values,
+        "looked_at": looked_at,
         "neighbours": [(int(other), catalogue.object_id(int(other))) for other in near],
     }
 
