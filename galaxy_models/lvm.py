@@ -15,8 +15,10 @@ from torch.nn import functional
 from .card import CardError, ModelCard
 from .encoder import STRIDES, Encoder, initialise_linear
 from .inputs import InputError, explain_size, is_legal_size
-from .measured_columns import MEASURED_COLUMNS, measured_columns
+from .morphometry import MEASURED_COLUMNS, measure
+from .outline import outlined
 from .pooling import mean_and_spread
+from .ring_structure import RING_COLUMNS, measure_rings
 from .swin import SwinStage
 from .swin_encoder import SwinEncoder
 from .timm_encoder import BackboneError, TimmEncoder
@@ -254,14 +256,16 @@ class GalaxyLVM(nn.Module):
 
     @torch.inference_mode()
     def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
-        """Column `embedding`, (N, D) float32, and `measured_<measure>`, what is measured on the picture.
+        """Column `embedding`, (N, D) float32, and `measured_<measure>`, what is measured on the picture and its rings.
 
         A network that tells answers has `told_<question>_<answer>` as well: the chances that a volunteer of the
         simulator gives the answer when asked the question. All but the embedding are (N,) float32.
         """
         embedding, chances = self.describe(rgb)
         columns = {"embedding": embedding.cpu().numpy()}
-        columns |= dict(zip(MEASURED_COLUMNS, measured_columns(rgb).cpu().numpy().T, strict=True))
+        galaxy = outlined(rgb)
+        columns |= dict(zip(MEASURED_COLUMNS, measure(galaxy).cpu().numpy().T, strict=True))
+        columns |= dict(zip(RING_COLUMNS, measure_rings(galaxy).cpu().numpy().T, strict=True))
         if chances is not None:
             columns |= dict(zip(TOLD_COLUMNS, chances.cpu().numpy().T, strict=True))
         return columns

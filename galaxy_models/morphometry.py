@@ -13,7 +13,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from .outline import SMOOTHING, TINY, Outlined, Shape, grid, shape_of, smoothed
+from .outline import TINY, Outlined, Shape, grid, shape_of, smoothed
 
 MEASURES = (
     "log_flux", "log_area", "axis_ratio", "axis_ratio_of_outline", "fill",
@@ -24,7 +24,13 @@ MEASURES = (
     *(f"profile_{ring}" for ring in range(8)),
 )  # fmt: skip
 
+MEASURED_COLUMNS = tuple(f"measured_{name}" for name in MEASURES)
+"""Names of the catalogue's columns with the measures, in their order."""
+
 RINGS = 8
+
+DETAIL = 1 / 48
+"""Gaussian sigma, share of the side, that `smoothness` takes away."""
 
 
 def measure(galaxy: Outlined) -> Tensor:
@@ -60,7 +66,7 @@ def measure(galaxy: Outlined) -> Tensor:
             *galaxy.radii.log().unbind(1),
             5 * (r80 / r20).log10(),
             *_asymmetries(light, outline, shape.middle, flux),
-            ((light - smoothed(light, side * SMOOTHING)).abs() * outline).sum((1, 2)) / flux,
+            ((light - smoothed(light, side * DETAIL)).abs() * outline).sum((1, 2)) / flux,
             _gini(inside, outline),
             _m20(inside.clamp_min(0), shape),
             *_colours(galaxy.rgb, outline, galaxy.radius, r50),

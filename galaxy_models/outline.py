@@ -28,7 +28,7 @@ TINY = 1e-6
 
 @dataclass(frozen=True)
 class Shape:
-    """An ellipse of the area of a circle of its radius: middle (N, 2), direction (N,), axis ratio (N,)."""
+    """An ellipse: middle (N, 2) from that of the picture, direction (N,) in radians, axis ratio (N,)."""
 
     middle: Tensor
     angle: Tensor
@@ -37,7 +37,7 @@ class Shape:
 
 @dataclass(frozen=True)
 class Outlined:
-    """A batch of pictures, each with its galaxy found. Lengths are in units of the side, from the middle of the frame.
+    """A batch of pictures, each with its galaxy found. Lengths are in units of the picture's side.
 
     Attributes
     ----------
@@ -50,7 +50,8 @@ class Outlined:
     shape
         That of the light within.
     along, across, radius
-        (N, h, h) place of each pixel along the major and the minor axis, and its elliptical radius.
+        (N, h, h) place of each pixel along the major and the minor axis of `shape`, from its middle, and the elliptical
+        radius.
     radii
         (N, 3) r20, r50 and r80: elliptical radii that hold these shares of the light.
     """

@@ -40,7 +40,7 @@ LVM, EMBEDDING, MEASURES, ALIGN, RESNET, PIXELS = (
 )  # fmt: skip
 """The first is what the label app sees, with measures and answers; ResNet18's are made alike."""
 
-VIEW = View(measured=True, told=True)
+VIEW = View(measured=True, rings=True, told=True)
 PARTS = {
     EMBEDDING: slice(None, -len(VIEW.columns)),
     MEASURES: slice(-len(VIEW.columns), -len(TOLD_COLUMNS)),

@@ -12,8 +12,9 @@ from torch.nn import functional
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputError, InputSpec
 from galaxy_models.lvm import PRESETS, GalaxyLVM, LvmConfiguration, architecture, build_lvm, from_architecture, looks
-from galaxy_models.measured_columns import MEASURED_COLUMNS
+from galaxy_models.morphometry import MEASURED_COLUMNS
 from galaxy_models.predictor import load_network, save_model
+from galaxy_models.ring_structure import RING_COLUMNS
 from galaxy_models.swin import SwinBlock, attention_mask, mix_fused, mix_plainly
 from galaxy_models.upsample import DualUpsample
 
@@ -250,7 +251,8 @@ def test_saved_model_answers_the_same(tiny: GalaxyLVM, tmp_path) -> None:
     _, loaded = load_network(tmp_path)
     image = torch.rand(3, 3, 64, 64)
     columns = loaded.eval().predict_columns(image)
-    assert list(columns) == ["embedding", *MEASURED_COLUMNS] and columns["embedding"].shape == (3, tiny.embedding_size)
+    assert list(columns) == ["embedding", *MEASURED_COLUMNS, *RING_COLUMNS]
+    assert columns["embedding"].shape == (3, tiny.embedding_size)
     assert (columns["embedding"] == tiny.predict_columns(image)["embedding"]).all()
 
 

@@ -27,7 +27,7 @@ SCHEMES = [HeadScheme("kind", "", "classes", ("round", "spiral")), HeadScheme("s
 def networks() -> dict[str, nn.Module]:
     torch.manual_seed(0)
     lvm = build_lvm("nano", tells_answers=True)
-    search = SearchNetwork(lvm, View(measured=True, told=True))
+    search = SearchNetwork(lvm, View(measured=True, rings=True, told=True))
     search.weights.fill_(0.1)
     return {
         "lvm": lvm,

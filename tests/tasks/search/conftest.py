@@ -11,7 +11,8 @@ import pytest
 import torch
 
 from galaxy_models.lvm import build_lvm
-from galaxy_models.measured_columns import MEASURED_COLUMNS
+from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.ring_structure import RING_COLUMNS
 from galaxy_models.volunteer_answers import TOLD_COLUMNS
 from infra.settings import Settings
 from tasks.infer.publish import publish
@@ -43,7 +44,7 @@ def chances() -> np.ndarray:
 
 
 def measures() -> np.ndarray:
-    table = np.random.default_rng(3).normal(2, 3, (COUNT, len(MEASURED_COLUMNS))).astype(np.float32)
+    table = np.random.default_rng(3).normal(2, 3, (COUNT, len(MEASURED_COLUMNS) + len(RING_COLUMNS))).astype(np.float32)
     table[NO_EMBEDDING] = np.nan
     return table
 
@@ -64,7 +65,7 @@ def catalogue(settings: Settings) -> Path:
 def telling_catalogue(settings: Settings) -> Path:
     """The same with measures, and of a model that tells answers."""
     values = np.concatenate([chances(), measures()], axis=1)
-    columns = zip((*TOLD_COLUMNS, *MEASURED_COLUMNS), values.T, strict=True)
+    columns = zip((*TOLD_COLUMNS, *MEASURED_COLUMNS, *RING_COLUMNS), values.T, strict=True)
     more = {name: pa.array(column, from_pandas=True) for name, column in columns}
     return published(settings, "infer-telling00000", more)
 

@@ -7,7 +7,8 @@ import json
 import numpy as np
 import pytest
 
-from galaxy_models.measured_columns import MEASURED_COLUMNS
+from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.ring_structure import RING_COLUMNS
 from galaxy_models.volunteer_answers import TOLD_COLUMNS, UNLIKELY
 from infra.errors import GalaxyError
 from tasks.search import features as module
@@ -35,7 +36,7 @@ def test_what_is_measured_and_told_is_part_of_what_is_seen(telling_catalogue, ca
     plain = SearchFeatures.open(catalogue, feature_cache(settings))
     found = SearchFeatures.open(telling_catalogue, feature_cache(settings))
     size = plain.features.shape[1]
-    told = size + len(MEASURED_COLUMNS)
+    told = size + len(MEASURED_COLUMNS) + len(RING_COLUMNS)
     assert found.features.shape == (COUNT, told + len(TOLD_COLUMNS))
     np.testing.assert_allclose(found.features[:, :size], plain.features, atol=1e-5)
     known = np.arange(COUNT) != NO_EMBEDDING

@@ -83,7 +83,7 @@ def test_the_model_of_a_catalogue_that_tells_says_the_same_too(settings, telling
     lesson = lesson_of([0, 10, 1, 2], catalogue=telling_catalogue)
     learnt = Preference.learn(features.features, lesson.rows_in(features), lesson.wanted)
     rgb = torch.rand(4, 3, 32, 32)
-    seen = View(measured=True, told=True).of_columns(network.predict_columns(rgb))
+    seen = View(measured=True, rings=True, told=True).of_columns(network.predict_columns(rgb))
     standard = ((seen - features.mean) / features.spread).astype(np.float32)
     said = Preference.from_dict(learnt.to_dict(), standard).probabilities()
     search = SearchNetwork.of(network, features.view, learnt.linear, features.mean, features.spread)

@@ -11,8 +11,9 @@ import galaxy_models
 from galaxy_models.card import ModelCard
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import architecture, build_lvm
-from galaxy_models.measured_columns import MEASURED_COLUMNS
+from galaxy_models.morphometry import MEASURED_COLUMNS
 from galaxy_models.predictor import save_model
+from galaxy_models.ring_structure import RING_COLUMNS
 from tasks.track.client import connect
 from tasks.track.registry import CHAMPION, load_registered, register
 
@@ -69,7 +70,7 @@ def test_real_model_answers_in_a_clean_process_without_the_checkout(settings, py
     empty.mkdir()
     environment = {"MLFLOW_TRACKING_URI": settings.mlflow_uri, "MLFLOW_DISABLE_TELEMETRY": "true"}
     answer = json.loads(python_in(ALONE, empty, "-I", environment=environment))
-    assert answer["columns"] == ["embedding", *MEASURED_COLUMNS]
+    assert answer["columns"] == ["embedding", *MEASURED_COLUMNS, *RING_COLUMNS]
     assert answer["rows"] == 3
     assert answer["imported"] == []
     images = np.random.default_rng(1).random((3, 3, 64, 64), dtype=np.float32)
