@@ -22,6 +22,9 @@ SKY_VIEWER = "https://www.legacysurvey.org/viewer"
 HIDDEN = ("row", "object_id", "ra", "dec", "refused", "unanswered", "boxes", "dataset_digest")
 """Columns of the catalogue that the page shows elsewhere or not at all."""
 
+MEASURED = "measured_"
+"""How the columns begin that are too many to be read among the others, and are folded away."""
+
 
 @router.get("/stamps/{catalogue}/{row}/{stretch}.jpg")
 def stamp_picture(request: Request, catalogue: str, row: Row, stretch: StretchName, person: KnownPerson) -> Response:
@@ -62,7 +65,7 @@ def _describe(service: Service, name: str, row: int, search: int | None) -> dict
     catalogue.check_row(row)
     position = catalogue.position(row)
     values = {key: _text(value) for key, value in catalogue.values(row).items() if key not in HIDDEN}
-    looked_at = {key: values.pop(key) for key in catalogue.features.view.columns if key in values}
+    measures = {key: values.pop(key) for key in list(values) if key.startswith(MEASURED)}
     near = catalogue.neighbours(catalogue.features.features[row], NEIGHBOURS, without=[row])
     with service.database.reading() as session:
         opened_from = None if search is None else find_or_404(session, search)
@@ -75,7 +78,7 @@ def _describe(service: Service, name: str, row: int, search: int | None) -> dict
         "position": position,
         "viewer": None if position is None else _viewer(position),
         "values": values,
-        "looked_at": looked_at,
+        "measures": measures,
         "neighbours": [(int(other), catalogue.object_id(int(other))) for other in near],
     }
 

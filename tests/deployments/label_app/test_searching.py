@@ -13,7 +13,6 @@ from fastapi import FastAPI
 from deployments.label_app.sampling import held_back
 from deployments.label_app.searches import find_or_404
 from deployments.label_app.service import Service
-from galaxy_models.search_view import View
 from tests.deployments.label_app.conftest import Browser
 from tests.deployments.label_app.sky import CATALOGUE, COUNT, FAILED, FLAGGED, is_edge_on
 
@@ -328,12 +327,8 @@ def test_a_galaxy_at_large_with_values_neighbours_and_sky_viewer(app: FastAPI, b
     assert "position is not known" in browser.get(f"/galaxies/{CATALOGUE}/{nowhere}").text
 
 
-def test_what_searches_look_at_is_told_apart_from_the_other_values(
-    app: FastAPI, browser: Browser, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_measures_are_folded_away_from_the_other_values(app: FastAPI, browser: Browser) -> None:
     row = app.state.service.library.catalogue(CATALOGUE).row_of("galaxy-020")
-    assert "<summary>" not in browser.get(f"/galaxies/{CATALOGUE}/{row}").text, "this catalogue has embeddings alone"
-    monkeypatch.setattr(View, "columns", ("p_edge_on",))
-    values, looked_at = browser.get(f"/galaxies/{CATALOGUE}/{row}").text.split("<summary>")
-    assert "p_edge_on" not in values and "usable" in values
-    assert "p_edge_on" in looked_at and "usable" not in looked_at
+    values, measures = browser.get(f"/galaxies/{CATALOGUE}/{row}").text.split("<summary>")
+    assert "p_edge_on" in values and "measured_axis_ratio" not in values
+    assert measures.startswith("Measures of the picture: 1<") and "measured_axis_ratio" in measures
