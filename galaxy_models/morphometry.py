@@ -115,7 +115,7 @@ def _gini(inside: Tensor, outline: Tensor) -> Tensor:
 
 def _m20(inside: Tensor, shape: Shape) -> Tensor:
     """log10 of the second moment of the brightest fifth of the light over that of all."""
-    x, y = grid(inside.shape[-1], inside)
+    x, y = grid(inside)
     dx, dy = x - shape.middle[:, 0, None, None], y - shape.middle[:, 1, None, None]
     light, order = inside.flatten(1).sort(dim=1, descending=True)
     moment = (inside * (dx**2 + dy**2)).flatten(1).gather(1, order)

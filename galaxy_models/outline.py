@@ -88,7 +88,7 @@ def outlined(rgb: Tensor) -> Outlined:
         along, across = _turned(shape, light)
         q = shape.axis_ratio[:, None, None]
         radius = (along**2 * q + across**2 / q).sqrt()
-        return Outlined(rgb, light, outline, shape, along, across, radius, _radii(radius, inside, SHARES))
+        return Outlined(rgb, light, outline, shape, along, across, radius, _radii(radius, inside))
 
 
 def above_sky(light: Tensor) -> tuple[Tensor, Tensor]:
@@ -102,9 +102,10 @@ def above_sky(light: Tensor) -> tuple[Tensor, Tensor]:
     return light - sky[:, :, None], scatter
 
 
-def grid(side: int, like: Tensor) -> tuple[Tensor, Tensor]:
-    """x to the right and y down of every pixel from the middle, in units of the side; (1, h, h) each."""
-    places = (torch.arange(side, device=like.device, dtype=like.dtype) - (side - 1) / 2) / side
+def grid(light: Tensor) -> tuple[Tensor, Tensor]:
+    """x to the right and y down of every pixel of (N, h, h) from the middle, in units of the side; (1, h, h) each."""
+    side = light.shape[-1]
+    places = (torch.arange(side, device=light.device, dtype=light.dtype) - (side - 1) / 2) / side
     return places.view(1, 1, -1).expand(1, side, side), places.view(1, -1, 1).expand(1, side, side)
 
 
@@ -123,7 +124,7 @@ def _outline(light: Tensor, scatter: Tensor) -> Tensor:
     side = light.shape[-1]
     smooth = smoothed(light, side * SMOOTHING)
     bright = (smooth > (SIGMAS * scatter).clamp_min(FAINTEST)[:, None, None]).to(light.dtype)
-    x, y = grid(side, light)
+    x, y = grid(light)
     middle = ((x**2 + y**2).sqrt() < 1.5 / 16).to(light.dtype)
     bright = torch.maximum(bright, middle * (smooth >= (smooth * middle).amax((1, 2), keepdim=True)))
     return _flood(bright, bright * middle)
@@ -153,8 +154,7 @@ def _flood_rows(open_: Tensor, seed: Tensor) -> Tensor:
 
 def shape_of(weight: Tensor) -> Shape:
     """Of (N, h, h) light, by its second moments; the middle is that of its square, so that it stays in the core."""
-
-    x, y = grid(weight.shape[-1], weight)
+    x, y = grid(weight)
 
     def mean(values: Tensor, weight: Tensor = weight) -> Tensor:
         return (weight * values).sum((1, 2)) / weight.sum((1, 2)).clamp_min(TINY)
@@ -170,18 +170,18 @@ def shape_of(weight: Tensor) -> Shape:
 
 def _turned(shape: Shape, light: Tensor) -> tuple[Tensor, Tensor]:
     """Places along the major and the minor axis."""
-    x, y = grid(light.shape[-1], light)
+    x, y = grid(light)
     dx, dy = x - shape.middle[:, 0, None, None], y - shape.middle[:, 1, None, None]
     cosine, sine = torch.cos(shape.angle)[:, None, None], torch.sin(shape.angle)[:, None, None]
     return dx * cosine + dy * sine, dy * cosine - dx * sine
 
 
-def _radii(radius: Tensor, inside: Tensor, shares: tuple[float, ...]) -> Tensor:
-    """(N, shares) elliptical radii that hold these shares of the light; at least half a pixel."""
+def _radii(radius: Tensor, inside: Tensor) -> Tensor:
+    """(N, 3) elliptical radii that hold `SHARES` of the light; at least half a pixel."""
     order = radius.flatten(1).argsort(dim=1)
     light = inside.flatten(1).gather(1, order).cumsum(dim=1)
     total = light[:, -1:].clamp_min(TINY)
-    wanted = total * torch.tensor(shares, device=radius.device, dtype=radius.dtype)
+    wanted = total * torch.tensor(SHARES, device=radius.device, dtype=radius.dtype)
     place = torch.searchsorted(light.cummax(dim=1).values.contiguous(), wanted.contiguous())
     sorted_radius = radius.flatten(1).gather(1, order)
     return sorted_radius.gather(1, place.clamp_max(light.shape[1] - 1)).clamp_min(0.5 / radius.shape[-1])

@@ -73,8 +73,10 @@ class View:
         parts = [embedding]
         if self._measured:
             galaxy = outlined(rgb)
-            parts += [measure(galaxy)] if self.measured else []
-            parts += [measure_rings(galaxy)] if self.rings else []
+            if self.measured:
+                parts.append(measure(galaxy))
+            if self.rings:
+                parts.append(measure_rings(galaxy))
         if self.told:
             if chances is None:
                 raise ValueError("this network has not been taught to tell answers")

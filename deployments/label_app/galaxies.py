@@ -11,6 +11,8 @@ from deployments.label_app.pages import A_YEAR, page
 from deployments.label_app.searches import find_or_404
 from deployments.label_app.security import KnownPerson
 from deployments.label_app.service import LARGEST_ID, Service, service_of
+from galaxy_models.morphometry import MEASURED_COLUMNS
+from galaxy_models.ring_structure import RING_COLUMNS
 
 router = APIRouter()
 
@@ -22,8 +24,8 @@ SKY_VIEWER = "https://www.legacysurvey.org/viewer"
 HIDDEN = ("row", "object_id", "ra", "dec", "refused", "unanswered", "boxes", "dataset_digest")
 """Columns of the catalogue that the page shows elsewhere or not at all."""
 
-MEASURED = "measured_"
-"""How the columns begin that are too many to be read among the others, and are folded away."""
+FOLDED = (*MEASURED_COLUMNS, *RING_COLUMNS)
+"""Columns that are too many to be read among the others."""
 
 
 @router.get("/stamps/{catalogue}/{row}/{stretch}.jpg")
@@ -65,7 +67,7 @@ def _describe(service: Service, name: str, row: int, search: int | None) -> dict
     catalogue.check_row(row)
     position = catalogue.position(row)
     values = {key: _text(value) for key, value in catalogue.values(row).items() if key not in HIDDEN}
-    measures = {key: values.pop(key) for key in list(values) if key.startswith(MEASURED)}
+    measures = {key: values.pop(key) for key in FOLDED if key in values}
     near = catalogue.neighbours(catalogue.features.features[row], NEIGHBOURS, without=[row])
     with service.database.reading() as session:
         opened_from = None if search is None else find_or_404(session, search)
