@@ -166,7 +166,7 @@ class GalaxAlign(nn.Module):
         return [f"p_{name}" if everywhere.count(name) == 1 else f"p_{table}_{name}" for name in self.tables[table]]
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: Tensor, border: int = 0, flux: Tensor | None = None) -> dict[str, np.ndarray]:
         """`p_<class>` (N,) and `embedding` (N, D), float32."""
         embedding = self.encode_images(rgb)
         columns: dict[str, np.ndarray] = {}

@@ -147,7 +147,7 @@ class LensFinder(nn.Module):
         return self.score(pooled), found
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: Tensor, border: int = 0, flux: Tensor | None = None) -> dict[str, np.ndarray]:
         """Columns for (N, 3, h, w) RGB in 0..1, the middle of images that have `border` more pixels on each side.
 
         Returns

@@ -1,4 +1,7 @@
-"""The heads of the multi-task network: small, one per label table, on the encoder's pooled features."""
+"""The heads of the multi-task network: small, one per label table, on the encoder's pooled features.
+
+A head reads the first `features` columns of what it is given; what may come after them is for others.
+"""
 
 from __future__ import annotations
 
@@ -41,6 +44,7 @@ class ClassificationHead(nn.Module):
         prior: Tensor | None = None,
     ) -> None:
         super().__init__()
+        self.features = features
         self.classes = tuple(classes)
         self.layers = two_layers(features, hidden, len(self.classes), dropout)
         self.register_buffer("prior", prior, persistent=False)
@@ -51,6 +55,7 @@ class ClassificationHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, features) to (N, classes) logits."""
+        pooled = pooled[:, : self.features]
         logits = cast(Tensor, self.layers(pooled))
         prior = cast(Tensor | None, self.prior)
         if prior is None:
@@ -94,12 +99,13 @@ class VotesHead(nn.Module):
         self, features: int, questions: Sequence[tuple[str, Sequence[str]]], hidden: int = 128, dropout: float = 0.2
     ) -> None:
         super().__init__()
+        self.features = features
         self.questions = tuple((question, tuple(answers)) for question, answers in questions)
         self.layers = two_layers(features, hidden, sum(len(answers) for _, answers in self.questions), dropout)
 
     def forward(self, pooled: Tensor) -> dict[str, Tensor]:
         """(N, features) to question -> (N, answers)."""
-        output = self.layers(pooled)
+        output = self.layers(pooled[:, : self.features])
         parts = output.split([len(answers) for _, answers in self.questions], dim=1)
         return {question: part for (question, _), part in zip(self.questions, parts, strict=True)}
 
@@ -137,6 +143,7 @@ class ParameterHead(nn.Module):
 
     def __init__(self, features: int, parameters: Sequence[str], hidden: int = 128, dropout: float = 0.1) -> None:
         super().__init__()
+        self.features = features
         self.parameters_named = tuple(parameters)
         count = len(self.parameters_named)
         self.layers = two_layers(features, hidden, 2 * count, dropout)
@@ -155,8 +162,7 @@ class ParameterHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(N, features) to standardised mean and ln sigma, each (N, P) float32."""
-        mean, log_sigma = self.layers(pooled).float().chunk(2, dim=1)
-        return mean, LARGEST_LOG_SIGMA * torch.tanh(log_sigma / LARGEST_LOG_SIGMA)
+        return self.split(self.layers(pooled[:, : self.features]))
 
     def predict(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(N, features) to value and sigma in the parameters' own units, each (N, P)."""
@@ -165,10 +171,20 @@ class ParameterHead(nn.Module):
 
     def loss(self, pooled: Tensor, values: Tensor) -> Tensor:
         """Gaussian negative log-likelihood (less its constant), mean over the known (N, P) values; 0 if none is."""
-        mean, log_sigma = self(pooled)
+        return self.cost(self(pooled), values)
+
+    def cost(self, answer: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
+        """The loss of an answer of `forward`."""
+        mean, log_sigma = answer
         known = torch.isfinite(values)
         target = (torch.where(known, values, self.mean) - self.mean) / self.spread
         pull = (target - mean) * torch.exp(-log_sigma)
         likelihood = (0.5 * pull**2 + log_sigma) * known
         mean_likelihood: Tensor = likelihood.sum() / known.sum().clamp_min(1)
         return mean_likelihood
+
+    @staticmethod
+    def split(output: Tensor) -> tuple[Tensor, Tensor]:
+        """(N, 2 P) of a last layer to mean and ln sigma, within its limits."""
+        mean, log_sigma = output.float().chunk(2, dim=1)
+        return mean, LARGEST_LOG_SIGMA * torch.tanh(log_sigma / LARGEST_LOG_SIGMA)

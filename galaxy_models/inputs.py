@@ -175,6 +175,10 @@ class InputSpec:
         """
         return self.bin(self.to_rgb(self.crop_centre(images), units))
 
+    def fluxes(self, images: Tensor, units: str) -> Tensor | None:
+        """The central (N, C, crop, crop) of nanomaggies; None of pictures, which have no fluxes."""
+        return self.crop_centre(images) if units == "nanomaggy" else None
+
     def crop_centre(self, images: Tensor) -> Tensor:
         """The central (N, C, crop, crop)."""
         return centre(images, self.crop)

@@ -255,7 +255,7 @@ class GalaxyLVM(nn.Module):
         cast(Tensor, self.rgb_spread).copy_(spread.clamp_min(1e-3))
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: Tensor, border: int = 0, flux: Tensor | None = None) -> dict[str, np.ndarray]:
         """Column `embedding`, (N, D) float32, and `measured_<measure>`, what is measured on the picture and its rings.
 
         A network that tells answers has `told_<question>_<answer>` as well: the chances that a volunteer of the

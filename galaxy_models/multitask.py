@@ -11,11 +11,13 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from .aperture_photometry import measures_of, photometry
 from .card import CardError, ModelCard
 from .degradation import Degradation
 from .flux_restoration import restore_flux
 from .heads import ClassificationHead, ParameterHead, VotesHead
 from .lvm import GalaxyLVM, architecture, from_architecture
+from .photometric_head import PhotometricHead
 from .pooling import mean_and_spread
 from .volunteer_answers import PLACES, UNLIKELY, said_by_answers
 from .votes import concentrations, fractions_with_spread
@@ -111,6 +113,9 @@ class MultiTaskNetwork(nn.Module):
         What is missing counts as one.
     restores
         `display` or `flux`: whether `restore` or `restore_flux` is what it learns.
+    measured_bands
+        Bands of the fluxes that its parameter heads measure light in (`aperture_photometry`); 0 for a network of
+        pictures, whose parameters come from the picture alone.
     """
 
     def __init__(
@@ -119,43 +124,52 @@ class MultiTaskNetwork(nn.Module):
         schemes: Sequence[HeadScheme],
         calibration: Mapping[str, Any] | None = None,
         restores: str = DISPLAY,
+        measured_bands: int = 0,
     ) -> None:
         super().__init__()
         self.lvm = lvm
         self.restores = restores
+        self.measured_bands = measured_bands
         self.schemes = tuple(schemes)
         self.calibration = dict(calibration or {})
         features = 2 * sum(lvm.channels)
         self.norm = nn.LayerNorm(features)
         told = lvm.answers is not None
-        self.heads = nn.ModuleDict({scheme.table: _head(scheme, features, told) for scheme in self.schemes})
+        measures = measures_of(measured_bands)
+        self.heads = nn.ModuleDict({scheme.table: _head(scheme, features, told, measures) for scheme in self.schemes})
         if len(self.heads) != len(self.schemes):
             raise ValueError(f"tables must differ, not {[scheme.table for scheme in self.schemes]}")
         self.restoration = RestorationHead()
         self.columns = column_names(self.schemes)
 
-    def features(self, rgb: Tensor) -> Tensor:
-        """What all heads read: mean and spread over the image of every channel of all four encoder maps.
+    def features(self, rgb: Tensor, flux: Tensor | None = None) -> Tensor:
+        """What the heads read: mean and spread over the image of every channel of all four encoder maps.
 
         Parameters
         ----------
         rgb
             (N, 3, h, w) in 0..1.
+        flux
+            (N, C, H, H) nanomaggies that the pictures were made of; None where they are unknown.
 
         Returns
         -------
         Tensor
             (N, D) float32. Fine maps tell of arms and edges, which are gone from the last one; the spread tells how
             light is spread out. Chosen after one short trial against the last map's mean alone, with one seed: a
-            better macro AUC on Galaxy Zoo 2, but by little more than the scatter of so few test galaxies. Last come
-            the log-chances of volunteers' answers, where the large vision model tells them.
+            better macro AUC on Galaxy Zoo 2, but by little more than the scatter of so few test galaxies. Then come
+            the log-chances of volunteers' answers, where the large vision model tells them, and last, for parameters,
+            the photometry of the fluxes, NaN where they are unknown.
         """
         pooled = mean_and_spread(self.lvm.encode(rgb))
         with torch.autocast(rgb.device.type, enabled=False):
-            seen = cast(Tensor, self.norm(pooled))
-            if self.lvm.answers is None:
-                return seen
-            return torch.cat([seen, self.lvm.tell(pooled).clamp_min(UNLIKELY)], dim=1)
+            seen = [cast(Tensor, self.norm(pooled))]
+            if self.lvm.answers is not None:
+                seen.append(self.lvm.tell(pooled).clamp_min(UNLIKELY))
+            if self.measured_bands:
+                unknown = rgb.new_full((len(rgb), measures_of(self.measured_bands)), torch.nan)
+                seen.append(unknown if flux is None else photometry(flux))
+            return torch.cat(seen, dim=1)
 
     def restore(self, rgb: Tensor) -> Tensor:
         """A blurred, noisy (N, 3, h, w) to its restoration: the image plus a learnt correction, not clipped."""
@@ -191,19 +205,19 @@ class MultiTaskNetwork(nn.Module):
         """(N, 3, h, w) and the (N, 1, h, w) bool of hidden pixels to the whole image (N, 3, h, w)."""
         return cast(Tensor, self.lvm(rgb, hidden))
 
-    def forward(self, rgb: Tensor) -> dict[str, Any]:
-        """(N, 3, h, w) to each head's raw output, by table."""
-        features = self.features(rgb)
+    def forward(self, rgb: Tensor, flux: Tensor | None = None) -> dict[str, Any]:
+        """(N, 3, h, w), and the fluxes if known, to each head's raw output, by table."""
+        features = self.features(rgb, flux)
         return {table: head(features) for table, head in self.heads.items()}
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: Tensor, border: int = 0, flux: Tensor | None = None) -> dict[str, np.ndarray]:
         """Every head's answer, calibrated.
 
         Parameters
         ----------
-        rgb
-            (N, 3, h, w) in 0..1.
+        rgb, flux
+            See `features`.
 
         Returns
         -------
@@ -211,7 +225,7 @@ class MultiTaskNetwork(nn.Module):
             `p_<class>` (sum one per table), `votes_<question>_<answer>` and `<parameter>`, the last two with
             `..._sigma`; each (N,) float32. A name that two tables would share carries the table's name as well.
         """
-        features = self.features(rgb)
+        features = self.features(rgb, flux)
         answer: dict[str, np.ndarray] = {}
         for scheme in self.schemes:
             values = self._answers(scheme, features)
@@ -257,22 +271,28 @@ def build(card: ModelCard) -> MultiTaskNetwork:
         schemes = [HeadScheme.from_dict(content) for content in card.labels["heads"]]
     except KeyError as error:
         raise CardError(f"the card of {card.name} lacks {error}; it is none of a multi-task network") from None
-    return MultiTaskNetwork(lvm, schemes, card.calibration, card.architecture.get("restores", DISPLAY))
+    restores, bands = card.architecture.get("restores", DISPLAY), card.architecture.get("measured_bands", 0)
+    return MultiTaskNetwork(lvm, schemes, card.calibration, restores, bands)
 
 
 def describe(network: MultiTaskNetwork) -> tuple[dict[str, Any], dict[str, Any]]:
     """A card's `architecture` and `labels` of the network, from which `build` makes it again."""
-    content = {"kind": "morphology", "lvm": architecture(network.lvm), "restores": network.restores}
+    content = {
+        "kind": "morphology",
+        "lvm": architecture(network.lvm),
+        "restores": network.restores,
+        "measured_bands": network.measured_bands,
+    }
     return content, {"heads": [scheme.to_dict() for scheme in network.schemes]}
 
 
-def _head(scheme: HeadScheme, features: int, told: bool) -> nn.Module:
+def _head(scheme: HeadScheme, features: int, told: bool, measures: int) -> nn.Module:
     features += len(PLACES) if told else 0
     if scheme.kind == "classes":
         return ClassificationHead(features, scheme.names, prior=said_by_answers(scheme.names) if told else None)
     if scheme.kind == "votes":
         return VotesHead(features, scheme.questions)
-    return ParameterHead(features, scheme.names)
+    return PhotometricHead(features, scheme.names, measures) if measures else ParameterHead(features, scheme.names)
 
 
 def _columns(scheme: HeadScheme, prefix: str) -> list[str]:

@@ -27,10 +27,13 @@ MODULES = {
 class Network(Protocol):
     """What `predictor` asks of a network of any kind: an `nn.Module` with one more method."""
 
-    def predict_columns(self, rgb: torch.Tensor, border: int = 0) -> dict[str, np.ndarray]:
+    def predict_columns(
+        self, rgb: torch.Tensor, border: int = 0, flux: torch.Tensor | None = None
+    ) -> dict[str, np.ndarray]:
         """(N, 3, h, w) RGB in 0..1, as `InputSpec.to_network` makes it, to columns of N rows each.
 
-        `border` says how many pixels the crop took off each side, for who answers with places in the image.
+        `border` says how many pixels the crop took off each side, for who answers with places in the image; `flux` are
+        the (N, C, crop, crop) nanomaggies of the same squares, if that is what was given, for who measures on them.
         """
 
 
@@ -89,7 +92,8 @@ class Predictor:
         parts: list[dict[str, np.ndarray]] = []
         for start in range(0, max(len(images), 1), self.batch_size):
             batch = images[start : start + self.batch_size].to(device)
-            parts.append(self.network.predict_columns(inputs.to_network(batch, units), border))  # type: ignore[operator]
+            rgb, flux = inputs.to_network(batch, units), inputs.fluxes(batch, units)
+            parts.append(self.network.predict_columns(rgb, border, flux))  # type: ignore[operator]
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
     @torch.inference_mode()

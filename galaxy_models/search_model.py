@@ -59,7 +59,9 @@ class SearchNetwork(nn.Module):
         return torch.sigmoid(seen @ cast(Tensor, self.weights) + cast(Tensor, self.intercept))
 
     @torch.inference_mode()
-    def predict_columns(self, rgb: Tensor, border: int = 0) -> dict[str, np.ndarray[Any, Any]]:
+    def predict_columns(
+        self, rgb: Tensor, border: int = 0, flux: Tensor | None = None
+    ) -> dict[str, np.ndarray[Any, Any]]:
         """Column `p_wanted`, (N,) float32."""
         return {"p_wanted": self.forward(rgb).float().cpu().numpy()}
 

@@ -16,6 +16,7 @@ from galaxy_models.heads import ParameterHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.multitask import DISPLAY, MultiTaskNetwork, describe
+from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.shares import TaskShares
 from galaxy_models.training import fit, step_seed
@@ -43,6 +44,9 @@ from tasks.train.working_copy import discard_working_copy, make_working_copy
 
 MODEL_NAME = "galaxy-morphology"
 WORKING_COPY = "working-copy.npy"
+
+PHOTOMETRY_STAMPS = 4096
+"""Of each table, from which a head learns photometry before the training."""
 
 
 def finetune(context: StageContext) -> dict[str, Any]:
@@ -78,7 +82,8 @@ def finetune(context: StageContext) -> dict[str, Any]:
     units = prepared.dataset.units
     pairs = degraded_pairs(inputs, units, prepared.dataset.bands, prepared.table)
     scorer = Scorer(inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
-    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space)
+    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space, _measured_bands(prepared))
+    learn_photometry(network, tables, scorer, settings.seed)
     objective = make_objective(network, tables, images, scorer, settings)
     history = fit(
         objective,
@@ -106,18 +111,34 @@ def _inputs(context: StageContext, prepared: PreparedDataset, base: ModelCard) -
     return input_spec(context.survey, prepared.table, prepared.rows("train"), crop, binning, resize)
 
 
+def _measured_bands(prepared: PreparedDataset) -> int:
+    return len(prepared.dataset.bands) if prepared.dataset.units == "nanomaggy" else 0
+
+
 def new_network(
-    lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int, restores: str = DISPLAY
+    lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int, restores: str = DISPLAY, measured_bands: int = 0
 ) -> MultiTaskNetwork:
     """The pre-trained network with new heads, whose weights depend on the seed alone."""
+    schemes = [table.scheme for table in tables]
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, -1))
-        network = MultiTaskNetwork(lvm, [table.scheme for table in tables], restores=restores)
+        network = MultiTaskNetwork(lvm, schemes, restores=restores, measured_bands=measured_bands)
     for table in tables:
         head = network.heads[table.scheme.table]
         if isinstance(head, ParameterHead):
             head.standardise(torch.from_numpy(table.targets["value"][table.positions("train")]))
     return network
+
+
+def learn_photometry(network: MultiTaskNetwork, tables: Sequence[LabelledStamps], scorer: Scorer, seed: int) -> None:
+    """Heads of parameters that see photometry begin with what it tells by itself; it takes seconds."""
+    for table in tables:
+        head = network.heads[table.scheme.table]
+        if isinstance(head, PhotometricHead):
+            train = evenly(table.positions("train"), PHOTOMETRY_STAMPS)
+            values = torch.from_numpy(table.targets["value"][train])
+            generator = torch.Generator().manual_seed(step_seed(seed, -2))
+            head.learn_photometry(scorer.photometry(table.rows[train]), values, generator)
 
 
 def make_objective(

@@ -138,7 +138,8 @@ class MultiTaskObjective(Objective):
         augmentation = unmeasured(self.augmentation) if batch["task"] == "parameters" else self.augmentation
         geometry = random_geometry(len(batch["images"]), augmentation, generator)
         rgb = augmented_input(batch["images"], self.units, self.inputs, augmentation, generator, geometry=geometry)
-        pooled = self.network.features(rgb)
+        # photometry is of the stamp as it is: that it was turned and shifted changes nothing that is measured
+        pooled = self.network.features(rgb, self.inputs.fluxes(batch["images"], self.units))
         losses = []
         for table, targets in batch["targets"].items():
             head = self.network.heads[table]

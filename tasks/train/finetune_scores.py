@@ -11,6 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from galaxy_models.aperture_photometry import photometry
 from galaxy_models.calibration import (
     SIGMAS_OF_95,
     coverage,
@@ -82,8 +83,14 @@ class Scorer:
         parts: list[Tensor] = []
         for start in range(0, len(rows), BATCH):
             images = self.copy.read(rows[start : start + BATCH]).to(device)
-            parts.append(network.features(self.inputs.to_network(images, self.units)))
+            fluxes = self.inputs.fluxes(images, self.units)
+            parts.append(network.features(self.inputs.to_network(images, self.units), fluxes))
         return torch.cat(parts)
+
+    def photometry(self, rows: NDArray[np.int64]) -> Tensor:
+        """(n, measures) of the stamps as they are, on the CPU; n is at least one."""
+        starts = range(0, len(rows), BATCH)
+        return torch.cat([photometry(self.inputs.crop_centre(self.copy.read(rows[s : s + BATCH]))) for s in starts])
 
     def answer(
         self,

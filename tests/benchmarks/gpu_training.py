@@ -29,8 +29,10 @@ from galaxy_models.pretraining import MaskedReconstruction
 from galaxy_models.reobserve import Reobservation
 from galaxy_models.survey_statistics import ObservedConditions, SurveyStatistics
 from galaxy_models.training import BatchTooLargeError, fit
+from galaxy_models.training.records import Progress
 from infra.profile import PretrainSettings
 from tasks.train.stamp_batches import stamp_batches
+from tests.benchmarks.gpu_kernels import KernelClock
 from tests.benchmarks.loader_vs_zarr import BANDS, make_store
 from tests.benchmarks.result import report
 
@@ -39,7 +41,7 @@ INPUTS = InputSpec(BANDS, STAMP, CROP, 1, (0.2, 0.3), False)
 STAMPS = 4096
 """Of the store: half a gigabyte, which the page cache holds."""
 
-WARM, STEPS = 12, 40
+WARM, STEPS, PROFILED = 12, 40, 8
 WORKERS = 8
 BATCHES = (64, 128, 256, 512)
 SURVEY = 76_000_000
@@ -121,22 +123,27 @@ def step_seconds(batches: Batches, compiled: bool, warm: int = WARM, steps: int 
             torch.cuda.synchronize()
             clock[done] = time.perf_counter()
 
+    trained(batches, compiled, warm + steps + 1, tell)
+    first, last = clock
+    return (clock[last] - clock[first]) / (last - first)
+
+
+def trained(batches: Batches, compiled: bool, steps: int, progress: Progress) -> None:
+    """So many steps of `fit` from the beginning, without a checkpoint on the way."""
     with tempfile.TemporaryDirectory() as folder:
         fit(
             new_objective(),
             batches,
-            steps=warm + steps + 1,
+            steps=steps,
             folder=Path(folder),
-            checkpoint_steps=warm + steps + 1,
+            checkpoint_steps=steps,
             learning_rate=1e-4,
             weight_decay=0.05,
             seed=0,
             compiled=compiled,
-            progress=tell,
+            progress=progress,
             device="cuda",
         )
-    first, last = clock
-    return (clock[last] - clock[first]) / (last - first)
 
 
 def train() -> None:
@@ -204,7 +211,25 @@ def memory() -> None:
         report(f"{card()}_train_memory_{size}", held, f"GiB, eager, batches of {size}", "reported", True)
 
 
-MEASUREMENTS = (train, loader, infer, memory)
+def kernels() -> None:
+    """What the GPU does in a compiled step, by kind of kernel; what is left of the time it waits."""
+    clock = KernelClock()
+
+    def tell(done: int, total: int, note: str = "") -> None:
+        if done == WARM:
+            clock.start()
+        if done == total - 1:
+            clock.stop()
+
+    trained(ready_made(BATCH), True, WARM + PROFILED + 1, tell)
+    shares = clock.shares()
+    for name, share in {**shares, "busy": sum(shares.values())}.items():
+        report(f"{card()}_train_kernels_{name}", share, "share of a compiled step", "reported", True)
+    for name, share in clock.longest():
+        print(f"{share:6.1%}  {name[:120]}", file=sys.stderr)
+
+
+MEASUREMENTS = (train, loader, infer, memory, kernels)
 
 
 def chosen(names: list[str]) -> Iterator[Callable[[], None]]:

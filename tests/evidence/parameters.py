@@ -1,8 +1,10 @@
 """Parameters of simulated galaxies: our head, with its sigmas, against a Sersic fit on the same stamps.
 
 The papers name parameter extraction and tell no numbers. Parameters, data and measures are ours: magnitude, half-light
-radius, axis ratio and Sersic index as the simulator's truth has them, for galaxies that neither lens nor merge. Both
-see the same stamps; the fit uses fluxes in r with the true PSF and noise, the network the viewer's picture of g, r, z.
+radius, axis ratio and Sersic index as the simulator's truth has them, for galaxies that neither lens nor merge. All see
+the same stamps; the fit uses fluxes in r with the true PSF and noise, the network the viewer's picture of g, r, z and
+photometry of their fluxes, without the PSF. Beside it stand the same head's answers from photometry alone, before the
+joint training, and from the picture alone, after it.
 """
 
 from __future__ import annotations
@@ -18,13 +20,14 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from galaxy_models.aperture_photometry import photometry
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.calibration import coverage, sigma_scale
 from galaxy_models.degradation import SURVEY_PIXEL_SCALE
-from galaxy_models.heads import ParameterHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import build_lvm
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
+from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import Objective, fit
 from tasks.train.finetune_objective import unmeasured
 from tests.evidence.sersic_fit import SersicFitter
@@ -41,8 +44,12 @@ RELATIVE = ("half_light_radius", "sersic_index")
 OUTLIER = {"mag_r": 0.5, "half_light_radius": 0.5, "axis_ratio": 0.3, "sersic_index": 1.0}
 """Errors beyond which an answer is of no use."""
 
-FIRST_TRAIN, FIRST_VALIDATION, FIRST_TEST = 3_000_000, 4_000_000, 5_000_000
-"""Numbers of the simulated objects: splits share none."""
+FIRST_TRAIN, FIRST_VALIDATION, FIRST_TEST = 3_000_000, 4_000_000, 6_000_000
+"""Numbers of the simulated objects: splits share none. Those from 5,000,000 on were looked at while the head was made.
+"""
+
+PHOTOMETRY, PICTURE, BOTH = "photometry alone", "picture alone", "ours"
+ANSWERS = (BOTH, PHOTOMETRY, PICTURE)
 
 TABLE = "shape"
 Floats = NDArray[np.float64]
@@ -65,7 +72,7 @@ class Sizes:
 
 SIZES = {
     "small": Sizes(),
-    "middle": Sizes(),
+    "middle": Sizes(train=4000, validation=300, test=300, steps=600),
     "full": Sizes(binning=1, train=40_000, validation=1000, test=2000, batch=64, steps=12_000, seeds=(0, 1, 2, 3, 4)),
 }
 
@@ -121,13 +128,13 @@ class Measuring(Objective):
     ) -> tuple[Tensor, Mapping[str, float]]:
         """See `Objective`."""
         looks = augmented_input(batch["images"], "nanomaggy", self.inputs, unmeasured(Augmentation()), generator)
-        return self.head.loss(self.network.features(looks), batch["values"]), {}
+        return self.head.loss(self.network.features(looks, batch["images"]), batch["values"]), {}
 
     @property
-    def head(self) -> ParameterHead:
+    def head(self) -> PhotometricHead:
         """The one head."""
         head = self.network.heads[TABLE]
-        assert isinstance(head, ParameterHead)
+        assert isinstance(head, PhotometricHead)
         return head
 
     def parameter_groups(self) -> list[dict[str, Any]]:
@@ -142,18 +149,24 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
     Returns
     -------
     dict
-        Every parameter and `<name>_sigma`, (N,), and `seconds` of one core per galaxy.
+        For each of `ANSWERS`: every parameter and `<name>_sigma`, (N,), and `seconds` of one core per galaxy.
     """
     train = _stamps(bench, FIRST_TRAIN, sizes.train, sizes)
     inputs = InputSpec(BANDS, sizes.size, sizes.size, sizes.binning, (0.2, 0.3), False)
     images, values = torch.from_numpy(train["flux"]), torch.from_numpy(truth(train))
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        network = MultiTaskNetwork(build_lvm("nano"), [HeadScheme(TABLE, "simulated", "values", NAMES)])
+        schemes = [HeadScheme(TABLE, "simulated", "values", NAMES)]
+        network = MultiTaskNetwork(build_lvm("nano"), schemes, measured_bands=len(BANDS))
     sample = inputs.to_network(images[:256], "nanomaggy")
     network.lvm.set_rgb_statistics(sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
     objective = Measuring(network, inputs)
     objective.head.standardise(values)
+    measured = torch.cat([photometry(each) for each in images.split(256)])
+    objective.head.learn_photometry(measured, values, torch.Generator().manual_seed(seed))
+    network.eval()
+    found = {PHOTOMETRY: answered(bench, sizes, network, inputs)}
+    network.train()
 
     def batches_from(start: int) -> Iterator[dict[str, Any]]:
         step = start
@@ -174,19 +187,32 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
         threads=torch.get_num_threads(),
     )
     network.cpu().eval()
+    for name in (BOTH, PICTURE):
+        found[name] = answered(bench, sizes, network, inputs, fluxes_known=name == BOTH)
+    return found
+
+
+def answered(
+    bench: Workbench, sizes: Sizes, network: MultiTaskNetwork, inputs: InputSpec, fluxes_known: bool = True
+) -> dict[str, Any]:
+    """Sigmas are scaled on validation stamps, and then the test stamps are answered for: one of `learnt`'s."""
+    network.calibration = {}
     validation = _stamps(bench, FIRST_VALIDATION, sizes.validation, sizes)
-    network.calibration = {TABLE: {"sigma_scale": _scales(truth(validation), answers(network, inputs, validation))}}
+    scales = _scales(truth(validation), answers(network, inputs, validation, fluxes_known))
+    network.calibration = {TABLE: {"sigma_scale": scales}}
     test = _stamps(bench, FIRST_TEST, sizes.test, sizes)
     started = time.process_time()
-    answer = answers(network, inputs, test)
+    answer = answers(network, inputs, test, fluxes_known)
     seconds = (time.process_time() - started) / sizes.test
     return {**{name: column.astype(float).tolist() for name, column in answer.items()}, "seconds": seconds}
 
 
-def answers(network: MultiTaskNetwork, inputs: InputSpec, stamps: Arrays) -> dict[str, NDArray[np.float32]]:
+def answers(
+    network: MultiTaskNetwork, inputs: InputSpec, stamps: Arrays, fluxes_known: bool
+) -> dict[str, NDArray[np.float32]]:
     """The network's columns for all stamps."""
     parts = [
-        network.predict_columns(inputs.to_network(flux, "nanomaggy"))
+        network.predict_columns(inputs.to_network(flux, "nanomaggy"), flux=flux if fluxes_known else None)
         for flux in torch.from_numpy(stamps["flux"]).split(32)
     ]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
@@ -230,12 +256,13 @@ def _tell(bench: Workbench, sizes: Sizes, test: Arrays, classical: dict[str, Any
     for name in NAMES:
         unit = f"{name.replace('_', ' ')}{', relative' if name in RELATIVE else ''}"
         for group, chosen in groups.items():
-            for method, cells in (("Sersic fit", [classical]), ("ours", ours)):
+            by_method = {"Sersic fit": [classical], **{answer: [cell[answer] for cell in ours] for answer in ANSWERS}}
+            for method, cells in by_method.items():
                 each = [
                     summary(name, errors(name, np.asarray(cell[name])[chosen], test[name][chosen])) for cell in cells
                 ]
                 within = ""
-                if method == "ours":
+                if method in ANSWERS:
                     of_seeds = [
                         coverage(
                             test[name][chosen], *(np.asarray(cell[key])[chosen] for key in (name, f"{name}_sigma"))
@@ -245,7 +272,7 @@ def _tell(bench: Workbench, sizes: Sizes, test: Arrays, classical: dict[str, Any
                     within = _seeds(of_seeds, 2)
                 columns = [_seeds(list(column), 3) for column in zip(*each, strict=True)]
                 rows.append([unit, group, method, *columns, within])
-    seconds = float(np.mean([cell["seconds"] for cell in ours]))
+    seconds = float(np.mean([cell[BOTH]["seconds"] for cell in ours]))
     remark = (
         f"{sizes.test} simulated test galaxies of {sizes.size} px, r of 15.5 to 20; ours learnt from {sizes.train} "
         f"training galaxies in {sizes.steps} steps of {sizes.batch} from random weights, seeds {list(sizes.seeds)} "
@@ -270,7 +297,7 @@ def _plot(bench: Workbench, test: Arrays, classical: dict[str, Any], ours: list[
     figure, axes = plt.subplots(1, len(NAMES), figsize=(4 * len(NAMES), 3.6), layout="constrained")
     for axis, name in zip(axes, NAMES, strict=True):
         limit = 2 * OUTLIER[name]
-        for cell, colour, label in ((classical, "tab:orange", "Sersic fit"), (ours[0], "tab:blue", "ours")):
+        for cell, colour, label in ((classical, "tab:orange", "Sersic fit"), (ours[0][BOTH], "tab:blue", "ours")):
             error = np.clip(errors(name, cell[name], test[name]), -limit, limit)
             axis.plot(test["signal_to_noise"], error, ".", color=colour, ms=5, alpha=0.7, label=label)
         axis.axhline(0, color="0.3", lw=0.8)

@@ -148,6 +148,41 @@ def test_card_and_weights_bring_back_the_same_answers(network: MultiTaskNetwork,
         load_predictor(tmp_path / "broken")
 
 
+def test_photometry_reaches_parameters_alone_and_survives_the_way_through_the_card(tmp_path) -> None:
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(GalaxyLVM(TINY), SCHEMES, measured_bands=3).eval()
+    head = network.heads["efigi_values"]
+    head.standardise(torch.tensor([[-5.0, 0.0], [9.0, 1.0]]))
+    head.measures_spread.fill_(5.0)
+    inputs = InputSpec(("g", "r", "z"), 40, 32, 1, (0.2, 0.3), True)
+    flux = np.random.default_rng(0).random((3, 3, 40, 40), dtype=np.float32)
+    white = [flux + np.float32(100), flux + np.float32(100)]
+    white[1][:, :, 18:22, 18:22] *= 2  # nothing that a picture shows
+    architecture, labels = describe(network)
+    save_model(tmp_path, ModelCard("galaxy-morphology", architecture, inputs, labels=labels), network)
+    predictor = load_predictor(tmp_path)
+    first, second = (predictor.predict(each, "nanomaggy", 0.262) for each in white)
+    changed = {name for name in first if np.abs(first[name] - second[name]).max() > 1e-4}
+    assert changed == {"hubble_type", "hubble_type_sigma", "inclination", "inclination_sigma"}
+    rgb, centre = inputs.to_network(torch.from_numpy(flux), "nanomaggy"), torch.from_numpy(flux[..., 4:-4, 4:-4])
+    expected = network.predict_columns(rgb, flux=centre)
+    answer = predictor.predict(flux, "nanomaggy", 0.262)
+    assert all(np.array_equal(answer[name], values) for name, values in expected.items())
+    pictures = predictor.predict(rgb.numpy(), "rgb", 0.262)
+    assert all(np.isfinite(values).all() for values in pictures.values()), "pictures are answered for as well"
+    assert np.array_equal(pictures["p_spiral"], answer["p_spiral"])
+    assert not np.allclose(pictures["inclination"], answer["inclination"], atol=1e-4)
+
+
+def test_a_card_that_knows_no_photometry_is_rebuilt_as_it_was(network: MultiTaskNetwork, tmp_path) -> None:
+    inputs = InputSpec(("g", "r", "z"), 40, 32, 1, (0.2, 0.3), True)
+    architecture, labels = describe(network)
+    del architecture["measured_bands"]
+    save_model(tmp_path, ModelCard("galaxy-morphology", architecture, inputs, labels=labels), network)
+    flux = np.zeros((2, 3, 32, 32), dtype=np.float32)
+    assert "inclination" in load_predictor(tmp_path).predict(flux, "nanomaggy", 0.262)
+
+
 def test_two_heads_of_one_table_are_refused() -> None:
     with pytest.raises(ValueError, match="gz2_class"):
         MultiTaskNetwork(GalaxyLVM(TINY), (SCHEMES[0], SCHEMES[0]))

@@ -105,7 +105,7 @@ class Brightness(torch.nn.Module):
         super().__init__()
         self.one = torch.nn.Parameter(torch.ones(1))
 
-    def predict_columns(self, rgb: torch.Tensor, border: int) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: torch.Tensor, border: int, flux: torch.Tensor | None) -> dict[str, np.ndarray]:
         mean = (rgb.mean(dim=(2, 3)) * self.one).detach().numpy()
         return {"embedding": np.concatenate([mean, mean * 2], axis=1)}
 
@@ -113,7 +113,7 @@ class Brightness(torch.nn.Module):
 class Lens(Brightness):
     """A score that is the red of the stamp, and a box where it is above a half."""
 
-    def predict_columns(self, rgb: torch.Tensor, border: int) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: torch.Tensor, border: int, flux: torch.Tensor | None) -> dict[str, np.ndarray]:
         red = rgb[:, 0].mean(dim=(1, 2)).detach().numpy()
         boxes = np.empty(len(rgb), dtype=object)
         for i, value in enumerate(red):
@@ -124,7 +124,7 @@ class Lens(Brightness):
 class Classes(Brightness):
     """Probabilities as a morphology model gives them."""
 
-    def predict_columns(self, rgb: torch.Tensor, border: int) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: torch.Tensor, border: int, flux: torch.Tensor | None) -> dict[str, np.ndarray]:
         red = rgb[:, 0].mean(dim=(1, 2)).detach().numpy()
         return {"p_spiral": red, "p_round": 1 - red, "half_light_radius": red * 4}
 

@@ -33,7 +33,7 @@ class Tiny(nn.Module):
         super().__init__()
         self.scale = nn.Parameter(nn.init.constant_(__import__("torch").empty(1), 1.0))
 
-    def predict_columns(self, rgb, border):
+    def predict_columns(self, rgb, border, flux):
         mean = (rgb.mean(dim=(1, 2, 3)) * self.scale).detach().cpu().numpy()
         return {{"embedding": np.stack([mean, np.full_like(mean, {answer})], axis=1)}}
 

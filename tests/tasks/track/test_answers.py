@@ -23,7 +23,7 @@ class Mean(torch.nn.Module):
         super().__init__()
         self.one = torch.nn.Parameter(torch.ones(1))
 
-    def predict_columns(self, rgb: torch.Tensor, border: int) -> dict[str, np.ndarray]:
+    def predict_columns(self, rgb: torch.Tensor, border: int, flux: torch.Tensor | None) -> dict[str, np.ndarray]:
         mean = rgb.mean(dim=(1, 2, 3)).numpy()
         boxes = np.empty(len(mean), dtype=object)
         boxes[:] = [[[0.0, 0.0, 1.0, 1.0, float(value)]] for value in mean]

@@ -276,6 +276,18 @@ def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeyp
     assert (restored.max(axis=(2, 3)) > fluxes[..., 4:-4, 4:-4].max(axis=(2, 3))).mean() > 0.5, "cores are sharper"
 
 
+def test_parameters_of_fluxes_are_known_from_photometry_before_the_network_has_learnt_anything(
+    tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors = {}
+    for units in ("nanomaggy", "rgb"):
+        monkeypatch.setattr(stage, "open_prepared", lambda context, units=units: prepared_of(units))
+        context = context_of(tmp_path / units, pretrained, units, max_steps=2, evaluate_steps=2, learning_rate=1e-5)
+        metrics = stage.finetune(context)["metrics"]
+        errors[units] = metrics["size.axis_ratio.rmse"] / metrics["size.axis_ratio.rmse_of_mean"]
+    assert errors["nanomaggy"] < 0.4 < 0.9 < errors["rgb"]
+
+
 @pytest.mark.parametrize("place", [0, 1])
 def test_a_table_without_validation_or_test_stamps_trains_uncalibrated_and_gives_no_headline(
     tmp_path: Path, pretrained: Path, prepared: FakePrepared, place: int
