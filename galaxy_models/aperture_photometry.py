@@ -1,4 +1,4 @@
-"""Photometry of fluxes, before a picture is made of them: light within apertures, and second moments.
+"""Photometry of fluxes, before a picture is made of them: light within apertures, colours, and second moments.
 
 A picture clips the cores of galaxies and hides what is faint, so that nobody reads a magnitude from it as well as from
 a sum of fluxes.
@@ -6,16 +6,18 @@ a sum of fluxes.
 
 from __future__ import annotations
 
+import math
 from functools import lru_cache
 
 import torch
 from torch import Tensor
 
-from .outline import above_sky
-
 APERTURES = 14
 SMALLEST_APERTURE, LARGEST_APERTURE = 1.5, 0.45
 """Radii of the circular apertures, which grow by one factor: from so many pixels to this share of the side."""
+
+REFERENCE = 9
+"""Aperture whose light is told by itself; a seventh of the side in radius, for a side of 128 px."""
 
 WINDOWS = 5
 SMALLEST_WINDOW, LARGEST_WINDOW = 2.0, 0.22
@@ -24,17 +26,26 @@ SMALLEST_WINDOW, LARGEST_WINDOW = 2.0, 0.22
 SOFTENING = 0.1
 """Nanomaggies, magnitude 25: where the sum of an aperture passes from linear to logarithmic."""
 
+BORDER = 1 / 16
+"""Share of the side, along each edge, that counts as sky."""
+
+SIGMAS = 3.0
+"""Below so many of its own error a level of the sky counts as noise, and moments of light count for little."""
+
+DECENTRED = 1
+"""Pixels by which `decentred` moves a stamp at most, along each side."""
+
 MOMENTS = 6
 LIMIT = 4.0
 
 
-def measures_of(bands: int) -> int:
-    """How many numbers `photometry` gives for fluxes in so many bands."""
-    return bands * (APERTURES + 2 * WINDOWS)
+def photometry_size(bands: int) -> int:
+    """How many numbers `aperture_photometry` gives for fluxes in so many bands."""
+    return bands * (APERTURES + 2 * WINDOWS + 1)
 
 
-def photometry(flux: Tensor) -> Tensor:
-    """Measure what lies around the middle of each stamp, above the median of its border.
+def aperture_photometry(flux: Tensor) -> Tensor:
+    """Measure what lies around the middle of each stamp.
 
     Parameters
     ----------
@@ -44,32 +55,74 @@ def photometry(flux: Tensor) -> Tensor:
     Returns
     -------
     Tensor
-        (N, `measures_of(C)`) float32. Of each band: asinh(F / SOFTENING) of the light F within each aperture; then,
-        under each window of sigma s, the size (xx + yy) / s^2 and the ellipticity |xx - yy, 2 xy| / (xx + yy) by the
-        central second moments, 2 and 0 for a flat sky. Nothing depends on how the stamp is turned or mirrored, but for
-        what a square grid of pixels does.
+        (N, `photometry_size(C)`) float32, where light F is told as asinh(F / SOFTENING): that of the first band within
+        the `REFERENCE` aperture, and of each later band less that of the band before; of each band what every aperture
+        has more than the next smaller one; under each window of sigma s the size (xx + yy) / s^2 and the ellipticity
+        |xx - yy, 2 xy| / (xx + yy) by central second moments, each times S^2 / (S^2 + 9) with S the signal to noise
+        under the window; and the light of the sky that was taken off the whole square. Nothing depends on how the stamp
+        is turned or mirrored, but for what a square grid of pixels does.
+
+    Notes
+    -----
+    Surveys take the sky off, and the median of a border, summed over an aperture, is noisier than the pixels in it. So
+    a median m of error e is taken off as m max(0, 1 - (3 e / m)^2): hardly at all where it could be noise. What it
+    takes of a large galaxy's wings is told.
     """
     with torch.autocast(flux.device.type, enabled=False):
-        count, _, side, _ = flux.shape
-        light, _ = above_sky(flux.float().flatten(0, 1))
-        sums = light.flatten(1) @ _weights(side, flux.device)
+        count, bands, side, _ = flux.shape
+        light = flux.float().flatten(0, 1).flatten(1)
+        sky, scatter = _sky(light, side)
+        sums = (light - sky[:, None]) @ _weights(side, flux.device)
         apertures, moments = sums.split([APERTURES, MOMENTS * WINDOWS], dim=1)
-        shapes = _shapes(moments.view(-1, WINDOWS, MOMENTS))
-        return torch.cat([(apertures / SOFTENING).asinh(), shapes], dim=1).view(count, -1)
+        told = (apertures / SOFTENING).asinh().view(count, bands, APERTURES)
+        reference = told[:, :, REFERENCE]
+        return torch.cat(
+            [
+                reference[:, :1],
+                reference.diff(dim=1),
+                told.diff(dim=2).flatten(1),
+                _shapes(moments.view(-1, WINDOWS, MOMENTS), scatter, side).view(count, -1),
+                (sky * side**2 / SOFTENING).asinh().view(count, bands),
+            ],
+            dim=1,
+        )
 
 
-def _shapes(moments: Tensor) -> Tensor:
+def decentred(flux: Tensor, generator: torch.Generator) -> Tensor:
+    """Each (N, C, h, h) moved by whole pixels, `DECENTRED` at most, as catalogues miss centres; the edges wrap."""
+    count, _, height, width = flux.shape
+    moves = torch.randint(
+        -DECENTRED, DECENTRED + 1, (2, count, 1), generator=generator, device=generator.device, dtype=torch.long
+    )
+    rows = (torch.arange(height, device=flux.device) - moves[0]) % height
+    columns = (torch.arange(width, device=flux.device) - moves[1]) % width
+    stamps = torch.arange(count, device=flux.device)[:, None, None]
+    return flux[stamps, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
+
+
+def _sky(light: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Of (M, side^2): the level of the border that is more than noise, and the scatter of a pixel; (M,) each."""
+    border = light[:, _border(side, light.device)]
+    level = border.median(dim=1).values
+    scatter = 1.4826 * (border - level[:, None]).abs().median(dim=1).values
+    error = math.sqrt(math.pi / 2 / border.shape[1]) * scatter
+    return level * (1 - (SIGMAS * error / level.abs().clamp_min(1e-9)).square()).clamp_min(0), scatter
+
+
+def _shapes(moments: Tensor, scatter: Tensor, side: int) -> Tensor:
     """(M, WINDOWS, MOMENTS) sums of 1, x, y, xx, yy and xy, in units of each window, to (M, 2 WINDOWS)."""
-    total = moments[..., :1]
-    total = torch.where(total.abs() < 1e-3, 1e-3, total)  # no light under the window
-    x, y, xx, yy, xy = (moments[..., 1:] / total).unbind(-1)
+    total = moments[..., 0]
+    # a window exp(-r^2 / 2 s^2) has squares of the sum pi s^2
+    noise = scatter[:, None] * math.sqrt(math.pi) * scatter.new_tensor(_windows(side))
+    trust = total.square() / (total.square() + (SIGMAS * noise).square()).clamp_min(1e-12)
+    x, y, xx, yy, xy = (moments[..., 1:] / torch.where(total.abs() < 1e-6, 1e-6, total)[..., None]).unbind(-1)
     xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     size = xx + yy
     ellipticity = ((xx - yy).square() + 4 * xy.square()).sqrt() / size.abs().clamp_min(1e-3)
-    return torch.cat([size.clamp(-LIMIT, LIMIT), ellipticity.clamp_max(2)], dim=1)
+    return torch.cat([size.clamp(-LIMIT, LIMIT) * trust, ellipticity.clamp_max(2) * trust], dim=1)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=4)
 def _weights(side: int, device: torch.device) -> Tensor:
     """(side^2, APERTURES + WINDOWS MOMENTS): what each sum takes of each pixel."""
     with torch.inference_mode(False):  # the cache outlives the mode it is filled in
@@ -80,11 +133,25 @@ def _weights(side: int, device: torch.device) -> Tensor:
             (aperture - radius + 0.5).clamp(0, 1)  # a pixel on the edge counts in part
             for aperture in _growing(SMALLEST_APERTURE, LARGEST_APERTURE * side, APERTURES)
         ]
-        for sigma in _growing(SMALLEST_WINDOW, LARGEST_WINDOW * side, WINDOWS):
+        for sigma in _windows(side):
             u, v = x / sigma, y / sigma
             window = torch.exp(-0.5 * (u * u + v * v))
             columns += [window * each for each in (torch.ones_like(u), u, v, u * u, v * v, u * v)]
         return torch.stack(columns, dim=1).float().to(device)
+
+
+@lru_cache(maxsize=4)
+def _border(side: int, device: torch.device) -> Tensor:
+    """Which of side^2 pixels are sky."""
+    with torch.inference_mode(False):
+        width = max(1, round(side * BORDER))
+        border = torch.ones(side, side, dtype=torch.bool)
+        border[width:-width, width:-width] = False
+        return border.flatten().to(device)
+
+
+def _windows(side: int) -> list[float]:
+    return _growing(SMALLEST_WINDOW, LARGEST_WINDOW * side, WINDOWS)
 
 
 def _growing(first: float, last: float, count: int) -> list[float]:

@@ -1,7 +1,4 @@
-"""The heads of the multi-task network: small, one per label table, on the encoder's pooled features.
-
-A head reads the first `features` columns of what it is given; what may come after them is for others.
-"""
+"""The heads of the multi-task network: small, one per label table, on the encoder's pooled features."""
 
 from __future__ import annotations
 
@@ -12,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from .seen import Seen
 from .votes import fraction_loss
 
 LARGEST_LOG_SIGMA = 3.0
@@ -23,6 +21,12 @@ def two_layers(features: int, hidden: int, outputs: int, dropout: float) -> nn.S
     return nn.Sequential(
         nn.Dropout(dropout), nn.Linear(features, hidden), nn.GELU(), nn.Dropout(dropout), nn.Linear(hidden, outputs)
     )
+
+
+def mean_and_log_sigma(output: Tensor) -> tuple[Tensor, Tensor]:
+    """(N, 2 P) of a last layer as mean and ln sigma within its limits, each (N, P) float32."""
+    mean, log_sigma = output.float().chunk(2, dim=1)
+    return mean, LARGEST_LOG_SIGMA * torch.tanh(log_sigma / LARGEST_LOG_SIGMA)
 
 
 class ClassificationHead(nn.Module):
@@ -44,7 +48,6 @@ class ClassificationHead(nn.Module):
         prior: Tensor | None = None,
     ) -> None:
         super().__init__()
-        self.features = features
         self.classes = tuple(classes)
         self.layers = two_layers(features, hidden, len(self.classes), dropout)
         self.register_buffer("prior", prior, persistent=False)
@@ -55,7 +58,6 @@ class ClassificationHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> Tensor:
         """(N, features) to (N, classes) logits."""
-        pooled = pooled[:, : self.features]
         logits = cast(Tensor, self.layers(pooled))
         prior = cast(Tensor | None, self.prior)
         if prior is None:
@@ -99,13 +101,12 @@ class VotesHead(nn.Module):
         self, features: int, questions: Sequence[tuple[str, Sequence[str]]], hidden: int = 128, dropout: float = 0.2
     ) -> None:
         super().__init__()
-        self.features = features
         self.questions = tuple((question, tuple(answers)) for question, answers in questions)
         self.layers = two_layers(features, hidden, sum(len(answers) for _, answers in self.questions), dropout)
 
     def forward(self, pooled: Tensor) -> dict[str, Tensor]:
         """(N, features) to question -> (N, answers)."""
-        output = self.layers(pooled[:, : self.features])
+        output = self.layers(pooled)
         parts = output.split([len(answers) for _, answers in self.questions], dim=1)
         return {question: part for (question, _), part in zip(self.questions, parts, strict=True)}
 
@@ -143,7 +144,6 @@ class ParameterHead(nn.Module):
 
     def __init__(self, features: int, parameters: Sequence[str], hidden: int = 128, dropout: float = 0.1) -> None:
         super().__init__()
-        self.features = features
         self.parameters_named = tuple(parameters)
         count = len(self.parameters_named)
         self.layers = two_layers(features, hidden, 2 * count, dropout)
@@ -162,19 +162,19 @@ class ParameterHead(nn.Module):
 
     def forward(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
         """(N, features) to standardised mean and ln sigma, each (N, P) float32."""
-        return self.split(self.layers(pooled[:, : self.features]))
+        return mean_and_log_sigma(self.layers(pooled))
 
-    def predict(self, pooled: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, features) to value and sigma in the parameters' own units, each (N, P)."""
-        mean, log_sigma = self(pooled)
+    def predict(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        """Value and sigma in the parameters' own units, each (N, P)."""
+        mean, log_sigma = self(seen.pooled)
         return mean * self.spread + self.mean, log_sigma.exp() * self.spread
 
-    def loss(self, pooled: Tensor, values: Tensor) -> Tensor:
+    def loss(self, seen: Seen, values: Tensor) -> Tensor:
         """Gaussian negative log-likelihood (less its constant), mean over the known (N, P) values; 0 if none is."""
-        return self.cost(self(pooled), values)
+        return self.unlikelihood(self(seen.pooled), values)
 
-    def cost(self, answer: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
-        """The loss of an answer of `forward`."""
+    def unlikelihood(self, answer: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
+        """The loss of standardised means and ln sigmas."""
         mean, log_sigma = answer
         known = torch.isfinite(values)
         target = (torch.where(known, values, self.mean) - self.mean) / self.spread
@@ -182,9 +182,3 @@ class ParameterHead(nn.Module):
         likelihood = (0.5 * pull**2 + log_sigma) * known
         mean_likelihood: Tensor = likelihood.sum() / known.sum().clamp_min(1)
         return mean_likelihood
-
-    @staticmethod
-    def split(output: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, 2 P) of a last layer to mean and ln sigma, within its limits."""
-        mean, log_sigma = output.float().chunk(2, dim=1)
-        return mean, LARGEST_LOG_SIGMA * torch.tanh(log_sigma / LARGEST_LOG_SIGMA)

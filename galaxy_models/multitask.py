@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .aperture_photometry import measures_of, photometry
+from .aperture_photometry import aperture_photometry, photometry_size
 from .card import CardError, ModelCard
 from .degradation import Degradation
 from .flux_restoration import restore_flux
@@ -19,6 +19,7 @@ from .heads import ClassificationHead, ParameterHead, VotesHead
 from .lvm import GalaxyLVM, architecture, from_architecture
 from .photometric_head import PhotometricHead
 from .pooling import mean_and_spread
+from .seen import Seen
 from .volunteer_answers import PLACES, UNLIKELY, said_by_answers
 from .votes import concentrations, fractions_with_spread
 
@@ -26,6 +27,9 @@ KINDS = ("classes", "votes", "values")
 
 DISPLAY, FLUX = "display", "flux"
 """What a network has learnt to restore: pictures, or fluxes whose blur and noise are known."""
+
+SCALE_OF_PICTURES = "sigma_scale_of_pictures"
+"""Of the calibration of a table of values: the factors on sigma where a network that knows fluxes is given none."""
 
 FLUX_LEVEL = 10.0
 """A stretched flux (`flux_restoration.stretch`) of so many times the noise's spread is shown as one: sky is then as
@@ -109,13 +113,13 @@ class MultiTaskNetwork(nn.Module):
     schemes
         One head each; tables must differ.
     calibration
-        By table: `temperature` for classes; `sigma_scale` by question for votes, by parameter for values.
-        What is missing counts as one.
+        By table: `temperature` for classes; `sigma_scale` by question for votes, by parameter for values, with
+        `SCALE_OF_PICTURES` beside it. What is missing counts as one.
     restores
         `display` or `flux`: whether `restore` or `restore_flux` is what it learns.
-    measured_bands
-        Bands of the fluxes that its parameter heads measure light in (`aperture_photometry`); 0 for a network of
-        pictures, whose parameters come from the picture alone.
+    photometry_bands
+        Bands of the fluxes that its heads of parameters read photometry of; 0 for a network of pictures, whose
+        parameters come from the picture alone.
     """
 
     def __init__(
@@ -124,26 +128,49 @@ class MultiTaskNetwork(nn.Module):
         schemes: Sequence[HeadScheme],
         calibration: Mapping[str, Any] | None = None,
         restores: str = DISPLAY,
-        measured_bands: int = 0,
+        photometry_bands: int = 0,
     ) -> None:
         super().__init__()
         self.lvm = lvm
         self.restores = restores
-        self.measured_bands = measured_bands
+        self.photometry_bands = photometry_bands
         self.schemes = tuple(schemes)
         self.calibration = dict(calibration or {})
         features = 2 * sum(lvm.channels)
         self.norm = nn.LayerNorm(features)
         told = lvm.answers is not None
-        measures = measures_of(measured_bands)
-        self.heads = nn.ModuleDict({scheme.table: _head(scheme, features, told, measures) for scheme in self.schemes})
+        size = photometry_size(photometry_bands)
+        self.heads = nn.ModuleDict({scheme.table: _head(scheme, features, told, size) for scheme in self.schemes})
         if len(self.heads) != len(self.schemes):
             raise ValueError(f"tables must differ, not {[scheme.table for scheme in self.schemes]}")
         self.restoration = RestorationHead()
         self.columns = column_names(self.schemes)
 
-    def features(self, rgb: Tensor, flux: Tensor | None = None) -> Tensor:
-        """What the heads read: mean and spread over the image of every channel of all four encoder maps.
+    def features(self, rgb: Tensor) -> Tensor:
+        """What all heads read: mean and spread over the image of every channel of all four encoder maps.
+
+        Parameters
+        ----------
+        rgb
+            (N, 3, h, w) in 0..1.
+
+        Returns
+        -------
+        Tensor
+            (N, D) float32. Fine maps tell of arms and edges, which are gone from the last one; the spread tells how
+            light is spread out. Chosen after one short trial against the last map's mean alone, with one seed: a
+            better macro AUC on Galaxy Zoo 2, but by little more than the scatter of so few test galaxies. Last come
+            the log-chances of volunteers' answers, where the large vision model tells them.
+        """
+        pooled = mean_and_spread(self.lvm.encode(rgb))
+        with torch.autocast(rgb.device.type, enabled=False):
+            seen = cast(Tensor, self.norm(pooled))
+            if self.lvm.answers is None:
+                return seen
+            return torch.cat([seen, self.lvm.tell(pooled).clamp_min(UNLIKELY)], dim=1)
+
+    def see(self, rgb: Tensor, flux: Tensor | None = None) -> Seen:
+        """All that heads read.
 
         Parameters
         ----------
@@ -151,25 +178,9 @@ class MultiTaskNetwork(nn.Module):
             (N, 3, h, w) in 0..1.
         flux
             (N, C, H, H) nanomaggies that the pictures were made of; None where they are unknown.
-
-        Returns
-        -------
-        Tensor
-            (N, D) float32. Fine maps tell of arms and edges, which are gone from the last one; the spread tells how
-            light is spread out. Chosen after one short trial against the last map's mean alone, with one seed: a
-            better macro AUC on Galaxy Zoo 2, but by little more than the scatter of so few test galaxies. Then come
-            the log-chances of volunteers' answers, where the large vision model tells them, and last, for parameters,
-            the photometry of the fluxes, NaN where they are unknown.
         """
-        pooled = mean_and_spread(self.lvm.encode(rgb))
-        with torch.autocast(rgb.device.type, enabled=False):
-            seen = [cast(Tensor, self.norm(pooled))]
-            if self.lvm.answers is not None:
-                seen.append(self.lvm.tell(pooled).clamp_min(UNLIKELY))
-            if self.measured_bands:
-                unknown = rgb.new_full((len(rgb), measures_of(self.measured_bands)), torch.nan)
-                seen.append(unknown if flux is None else photometry(flux))
-            return torch.cat(seen, dim=1)
+        photometry = aperture_photometry(flux) if self.photometry_bands and flux is not None else None
+        return Seen(self.features(rgb), photometry)
 
     def restore(self, rgb: Tensor) -> Tensor:
         """A blurred, noisy (N, 3, h, w) to its restoration: the image plus a learnt correction, not clipped."""
@@ -205,9 +216,9 @@ class MultiTaskNetwork(nn.Module):
         """(N, 3, h, w) and the (N, 1, h, w) bool of hidden pixels to the whole image (N, 3, h, w)."""
         return cast(Tensor, self.lvm(rgb, hidden))
 
-    def forward(self, rgb: Tensor, flux: Tensor | None = None) -> dict[str, Any]:
-        """(N, 3, h, w), and the fluxes if known, to each head's raw output, by table."""
-        features = self.features(rgb, flux)
+    def forward(self, rgb: Tensor) -> dict[str, Any]:
+        """(N, 3, h, w) to each head's raw output, by table."""
+        features = self.features(rgb)
         return {table: head(features) for table, head in self.heads.items()}
 
     @torch.inference_mode()
@@ -217,7 +228,7 @@ class MultiTaskNetwork(nn.Module):
         Parameters
         ----------
         rgb, flux
-            See `features`.
+            See `see`.
 
         Returns
         -------
@@ -225,29 +236,30 @@ class MultiTaskNetwork(nn.Module):
             `p_<class>` (sum one per table), `votes_<question>_<answer>` and `<parameter>`, the last two with
             `..._sigma`; each (N,) float32. A name that two tables would share carries the table's name as well.
         """
-        features = self.features(rgb, flux)
+        seen = self.see(rgb, flux)
         answer: dict[str, np.ndarray] = {}
         for scheme in self.schemes:
-            values = self._answers(scheme, features)
+            values = self._answers(scheme, seen)
             for name, column in zip(self.columns[scheme.table], values.T, strict=True):
                 answer[name] = column
         return answer
 
-    def _answers(self, scheme: HeadScheme, features: Tensor) -> np.ndarray:
+    def _answers(self, scheme: HeadScheme, seen: Seen) -> np.ndarray:
         """(N, columns of the table) float32, in the order of `column_names`."""
         head, calibration = self.heads[scheme.table], self.calibration.get(scheme.table, {})
         if isinstance(head, ClassificationHead):
-            table = torch.softmax(head(features) / float(calibration.get("temperature", 1.0)), dim=1)
+            table = torch.softmax(head(seen.pooled) / float(calibration.get("temperature", 1.0)), dim=1)
         elif isinstance(head, VotesHead):
             pairs = []
-            for question, output in head(features).items():
+            for question, output in head(seen.pooled).items():
                 fraction, sigma = fractions_with_spread(concentrations(output))
                 scale = float(calibration.get("sigma_scale", {}).get(question, 1.0))
                 pairs.append(torch.stack([fraction, sigma * scale], dim=2).flatten(1))
             table = torch.cat(pairs, dim=1)
         else:
-            value, sigma = cast(ParameterHead, head).predict(features)
-            scales = calibration.get("sigma_scale", {})
+            value, sigma = cast(ParameterHead, head).predict(seen)
+            of_pictures = isinstance(head, PhotometricHead) and seen.photometry is None
+            scales = calibration.get(SCALE_OF_PICTURES if of_pictures else "sigma_scale", {})
             factor = sigma.new_tensor([float(scales.get(name, 1.0)) for name in scheme.names])
             table = torch.stack([value, sigma * factor], dim=2).flatten(1)
         return table.float().cpu().numpy()
@@ -271,7 +283,7 @@ def build(card: ModelCard) -> MultiTaskNetwork:
         schemes = [HeadScheme.from_dict(content) for content in card.labels["heads"]]
     except KeyError as error:
         raise CardError(f"the card of {card.name} lacks {error}; it is none of a multi-task network") from None
-    restores, bands = card.architecture.get("restores", DISPLAY), card.architecture.get("measured_bands", 0)
+    restores, bands = card.architecture.get("restores", DISPLAY), card.architecture.get("photometry_bands", 0)
     return MultiTaskNetwork(lvm, schemes, card.calibration, restores, bands)
 
 
@@ -281,18 +293,18 @@ def describe(network: MultiTaskNetwork) -> tuple[dict[str, Any], dict[str, Any]]
         "kind": "morphology",
         "lvm": architecture(network.lvm),
         "restores": network.restores,
-        "measured_bands": network.measured_bands,
+        "photometry_bands": network.photometry_bands,
     }
     return content, {"heads": [scheme.to_dict() for scheme in network.schemes]}
 
 
-def _head(scheme: HeadScheme, features: int, told: bool, measures: int) -> nn.Module:
+def _head(scheme: HeadScheme, features: int, told: bool, photometry: int) -> nn.Module:
     features += len(PLACES) if told else 0
     if scheme.kind == "classes":
         return ClassificationHead(features, scheme.names, prior=said_by_answers(scheme.names) if told else None)
     if scheme.kind == "votes":
         return VotesHead(features, scheme.questions)
-    return PhotometricHead(features, scheme.names, measures) if measures else ParameterHead(features, scheme.names)
+    return PhotometricHead(features, scheme.names, photometry) if photometry else ParameterHead(features, scheme.names)
 
 
 def _columns(scheme: HeadScheme, prefix: str) -> list[str]:

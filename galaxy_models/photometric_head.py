@@ -8,42 +8,44 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
-from .heads import ParameterHead
+from .heads import ParameterHead, mean_and_log_sigma
 from .schedule import rate_at
+from .seen import Seen
 
 FARTHEST = 5.0
-"""Spreads from the mean at which a standardised measure is cut off: what is farther is most often no galaxy's."""
+"""Spreads from the mean at which a standardised number of photometry is cut off: what is farther is hardly a galaxy."""
 
 EPOCHS, MOST_STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 2000, 32, 3e-3, 0.05
-"""Of what the head learns from photometry alone."""
+"""Of what the head learns from photometry alone; above 1,280 rows the number of steps is what ends it."""
 
 
 class PhotometricHead(ParameterHead):
-    """A parameter head that sees photometry beside the picture's features.
+    """A parameter head that reads photometry beside the picture's features.
 
-    The photometry's answer is learnt first, by itself and in seconds (`learn_photometry`); the joint training adds
-    what the picture tells. Where a row's photometry is unknown, the answer is that of the picture alone.
+    What photometry tells alone is learnt first, by itself and in seconds (`learn_photometry`); the joint training adds
+    what the picture tells. Pictures without fluxes are answered from the picture alone, which is learnt beside it.
 
     Parameters
     ----------
     features
         That the picture gives.
-    measures
-        That photometry gives; NaN in a row without fluxes. They come after the features.
+    photometry
+        Numbers that photometry gives.
     """
 
-    measures_mean: Tensor
-    measures_spread: Tensor
+    photometry_mean: Tensor
+    photometry_spread: Tensor
 
     def __init__(
-        self, features: int, parameters: Sequence[str], measures: int, hidden: int = 128, dropout: float = 0.1
+        self, features: int, parameters: Sequence[str], photometry: int, hidden: int = 128, dropout: float = 0.1
     ) -> None:
         super().__init__(features, parameters, hidden, dropout)
-        self.register_buffer("measures_mean", torch.zeros(measures))
-        self.register_buffer("measures_spread", torch.ones(measures))
+        self.features = features
+        self.register_buffer("photometry_mean", torch.zeros(photometry))
+        self.register_buffer("photometry_spread", torch.ones(photometry))
         self.dropout = nn.Dropout(dropout)
         self.joint = nn.Sequential(
-            nn.Linear(features + measures, hidden),
+            nn.Linear(features + photometry, hidden),
             nn.GELU(),
             nn.Dropout(dropout),
             nn.Linear(hidden, hidden),
@@ -53,52 +55,53 @@ class PhotometricHead(ParameterHead):
         )
         nn.init.zeros_(cast(nn.Linear, self.joint[0]).weight[:, :features])  # the picture has no say yet
 
-    def forward(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        """(N, features + measures) to standardised mean and ln sigma, each (N, P) float32."""
-        picture, measured = self._parts(seen)
-        known = measured.isfinite().all(dim=1, keepdim=True)
-        alone, joint = super().forward(picture), self._joint(picture, measured)
-        return torch.where(known, joint[0], alone[0]), torch.where(known, joint[1], alone[1])
+    def predict(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        """See `ParameterHead.predict`: from photometry and picture, or from the picture where fluxes are unknown."""
+        if seen.photometry is None:
+            return super().predict(seen)
+        mean, log_sigma = self._together(seen.pooled, seen.photometry)
+        return mean * self.spread + self.mean, log_sigma.exp() * self.spread
 
-    def loss(self, seen: Tensor, values: Tensor) -> Tensor:
-        """Gaussian negative log-likelihood, see `ParameterHead.loss`, of the answer with and of that without fluxes."""
-        return self.cost(self(seen), values) + self.cost(super().forward(self._parts(seen)[0]), values)
+    def loss(self, seen: Seen, values: Tensor) -> Tensor:
+        """See `ParameterHead.loss`: the mean of that of the answer with fluxes and that of the answer without."""
+        alone = super().loss(seen, values)
+        if seen.photometry is None:
+            return alone
+        return (alone + self.unlikelihood(self._together(seen.pooled, seen.photometry), values)) / 2
 
-    def learn_photometry(self, measured: Tensor, values: Tensor, generator: torch.Generator) -> None:
+    def learn_photometry(self, photometry: Tensor, values: Tensor, generator: torch.Generator) -> None:
         """Learn what photometry alone tells of the parameters.
 
         Parameters
         ----------
-        measured
-            (N, measures) of training stamps.
+        photometry
+            (N, M) of training stamps, N at least one.
         values
             (N, P) of the same; NaN is missing. `standardise` must have seen them.
+        generator
+            On the CPU, as the head is; its seed also decides what is dropped out.
         """
-        known = measured.isfinite().all(dim=1)
-        measured, values = measured[known], values[known]
-        if not len(measured):
-            return
-        self.measures_mean.copy_(measured.mean(dim=0))
-        self.measures_spread.copy_(measured.std(dim=0, correction=0).clamp_min(1e-3))
-        nothing = measured.new_zeros(len(measured), self.features)
-        steps = min(MOST_STEPS, -(-EPOCHS * len(measured) // BATCH))
+        self.photometry_mean.copy_(photometry.mean(dim=0))
+        self.photometry_spread.copy_(photometry.std(dim=0, correction=0).clamp_min(1e-3))
+        steps = min(MOST_STEPS, -(-EPOCHS * len(photometry) // BATCH))
         optimiser = torch.optim.AdamW(self.joint.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
-        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+        no_picture = photometry.new_zeros(BATCH, self.features)
+        before = self.training
+        self.train()
+        with torch.random.fork_rng():
             torch.manual_seed(generator.initial_seed())  # dropout takes no generator
             for step in range(steps):
-                rows = torch.randint(len(measured), (BATCH,), generator=generator)
+                rows = torch.randint(len(photometry), (BATCH,), generator=generator)
                 for group in optimiser.param_groups:
                     group["lr"] = LEARNING_RATE * rate_at(step, steps, steps // 20)
                 optimiser.zero_grad()
-                self.cost(self._joint(nothing[rows], measured[rows]), values[rows]).backward()
+                self.unlikelihood(self._together(no_picture, photometry[rows]), values[rows]).backward()
                 nn.utils.clip_grad_norm_(self.joint.parameters(), 1.0)
                 optimiser.step()
+        optimiser.zero_grad()
+        self.train(before)
 
-    def _parts(self, seen: Tensor) -> tuple[Tensor, Tensor]:
-        return seen[:, : self.features], seen[:, self.features :]
-
-    def _joint(self, picture: Tensor, measured: Tensor) -> tuple[Tensor, Tensor]:
-        with torch.autocast(picture.device.type, enabled=False):  # a magnitude has more digits than bfloat16
-            standard = ((measured - self.measures_mean) / self.measures_spread).clamp(-FARTHEST, FARTHEST)
-            both = torch.cat([self.dropout(picture.float()), standard.nan_to_num()], dim=1)
-            return self.split(self.joint(both))
+    def _together(self, pooled: Tensor, photometry: Tensor) -> tuple[Tensor, Tensor]:
+        with torch.autocast(pooled.device.type, enabled=False):  # a magnitude has more digits than bfloat16
+            standard = ((photometry - self.photometry_mean) / self.photometry_spread).clamp(-FARTHEST, FARTHEST)
+            return mean_and_log_sigma(self.joint(torch.cat([self.dropout(pooled.float()), standard], dim=1)))

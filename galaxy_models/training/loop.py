@@ -13,7 +13,7 @@ import torch
 from lightning.pytorch import LightningModule
 from torch import Tensor
 
-from ..checkpoint import Checkpoint, load_checkpoint, save_checkpoint
+from ..checkpoint import Checkpoint, CheckpointError, load_checkpoint, save_checkpoint
 from ..lightning_manners import StopSignal
 from ..schedule import rate_at, step_seed
 from .averaging import WeightAverage
@@ -118,7 +118,12 @@ class TrainingLoop(LightningModule):
         self.smooth_loss = state.smooth_loss
         self.optimiser_state = state.optimizer
         self.average_state = state.average
-        self.objective.load_state_dict(state.weights)
+        try:
+            self.objective.load_state_dict(state.weights)
+        except RuntimeError as error:
+            raise CheckpointError(
+                f"{self.checkpoint} is of another network ({error}); delete it to train from the start"
+            ) from error
         self.objective.load_extra_state(state.extra)
         self.records.resume(state.history, state.window)
 

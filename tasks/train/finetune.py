@@ -15,7 +15,7 @@ from galaxy_models.card import ModelCard
 from galaxy_models.heads import ParameterHead
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import GalaxyLVM
-from galaxy_models.multitask import DISPLAY, MultiTaskNetwork, describe
+from galaxy_models.multitask import DISPLAY, SCALE_OF_PICTURES, MultiTaskNetwork, describe
 from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.predictor import load_network, save_model
 from galaxy_models.shares import TaskShares
@@ -26,6 +26,7 @@ from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
 from tasks.train.common import (
     Rows,
+    choose_device,
     code_version,
     evenly,
     input_spec,
@@ -69,6 +70,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
         If no label table can teach classification or test it, or the settings do not fit the tasks.
     """
     settings = context.profile.finetune
+    choose_device(context.profile.threads)
     prepared = open_prepared(context)
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
     inputs = _inputs(context, prepared, base)
@@ -82,7 +84,8 @@ def finetune(context: StageContext) -> dict[str, Any]:
     units = prepared.dataset.units
     pairs = degraded_pairs(inputs, units, prepared.dataset.bands, prepared.table)
     scorer = Scorer(inputs, units, copy, pairs, settings.mask_patch, settings.mask_fraction)
-    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space, _measured_bands(prepared))
+    bands = len(inputs.bands) if units == "nanomaggy" else 0
+    network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space, bands)
     learn_photometry(network, tables, scorer, settings.seed)
     objective = make_objective(network, tables, images, scorer, settings)
     history = fit(
@@ -111,18 +114,14 @@ def _inputs(context: StageContext, prepared: PreparedDataset, base: ModelCard) -
     return input_spec(context.survey, prepared.table, prepared.rows("train"), crop, binning, resize)
 
 
-def _measured_bands(prepared: PreparedDataset) -> int:
-    return len(prepared.dataset.bands) if prepared.dataset.units == "nanomaggy" else 0
-
-
 def new_network(
-    lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int, restores: str = DISPLAY, measured_bands: int = 0
+    lvm: GalaxyLVM, tables: Sequence[LabelledStamps], seed: int, restores: str = DISPLAY, photometry_bands: int = 0
 ) -> MultiTaskNetwork:
     """The pre-trained network with new heads, whose weights depend on the seed alone."""
     schemes = [table.scheme for table in tables]
     with torch.random.fork_rng():
         torch.manual_seed(step_seed(seed, -1))
-        network = MultiTaskNetwork(lvm, schemes, restores=restores, measured_bands=measured_bands)
+        network = MultiTaskNetwork(lvm, schemes, restores=restores, photometry_bands=photometry_bands)
     for table in tables:
         head = network.heads[table.scheme.table]
         if isinstance(head, ParameterHead):
@@ -138,7 +137,8 @@ def learn_photometry(network: MultiTaskNetwork, tables: Sequence[LabelledStamps]
             train = evenly(table.positions("train"), PHOTOMETRY_STAMPS)
             values = torch.from_numpy(table.targets["value"][train])
             generator = torch.Generator().manual_seed(step_seed(seed, -2))
-            head.learn_photometry(scorer.photometry(table.rows[train]), values, generator)
+            photometry = scorer.photometry(table.rows[train], generator)
+            head.learn_photometry(photometry.flatten(0, 1), values.repeat(len(photometry), 1), generator)
 
 
 def make_objective(
@@ -226,8 +226,13 @@ def _calibration(scorer: Scorer, network: MultiTaskNetwork, tables: Sequence[Lab
             calibration[table.scheme.table] = uncalibrated(table.scheme)
             continue
         targets = {name: values[positions] for name, values in table.targets.items()}
-        answer = scorer.answer(network, table, positions)
+        seen = scorer.see(network, table.rows[positions])
+        answer = scorer.answer(network, table, positions, seen)
         calibration[table.scheme.table] = calibrate(table.scheme, answer, targets)
+        if isinstance(network.heads[table.scheme.table], PhotometricHead):
+            answer = scorer.answer(network, table, positions, seen.of_pictures())
+            of_pictures = calibrate(table.scheme, answer, targets)["sigma_scale"]
+            calibration[table.scheme.table][SCALE_OF_PICTURES] = of_pictures
     return calibration
 
 

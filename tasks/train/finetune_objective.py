@@ -9,6 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from galaxy_models.aperture_photometry import decentred
 from galaxy_models.augment import Augmentation, augmented_input, random_geometry
 from galaxy_models.ellipticity import turned
 from galaxy_models.heads import ClassificationHead, ParameterHead, VotesHead
@@ -138,24 +139,28 @@ class MultiTaskObjective(Objective):
         augmentation = unmeasured(self.augmentation) if batch["task"] == "parameters" else self.augmentation
         geometry = random_geometry(len(batch["images"]), augmentation, generator)
         rgb = augmented_input(batch["images"], self.units, self.inputs, augmentation, generator, geometry=geometry)
-        # photometry is of the stamp as it is: that it was turned and shifted changes nothing that is measured
-        pooled = self.network.features(rgb, self.inputs.fluxes(batch["images"], self.units))
+        seen = self.network.see(rgb, self._fluxes(batch, generator))
         losses = []
         for table, targets in batch["targets"].items():
             head = self.network.heads[table]
             if isinstance(head, ClassificationHead):
-                loss = head.loss(pooled, targets["code"], label_smoothing=self.weights.label_smoothing)
+                loss = head.loss(seen.pooled, targets["code"], label_smoothing=self.weights.label_smoothing)
             elif isinstance(head, VotesHead):
                 votes = {question: targets[f"{question}.votes"] for question, _ in head.questions}
-                loss = self.weights.votes * head.loss(pooled, targets, votes)
+                loss = self.weights.votes * head.loss(seen.pooled, targets, votes)
             else:
                 assert isinstance(head, ParameterHead)
                 # fluxes lie in the store as in FITS images, south first; pictures north first
                 south_first = self.units == "nanomaggy"
                 values = turned(targets["value"], head.parameters_named, geometry.angle, south_first)
-                loss = head.loss(pooled, values)
+                loss = head.loss(seen, values)
             losses.append(loss)
         return torch.stack(losses).sum()
+
+    def _fluxes(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor | None:
+        """What photometry is measured on, if the task asks for any: to be turned or mirrored changes nothing there."""
+        fluxes = self.inputs.fluxes(batch["images"], self.units) if batch["task"] == "parameters" else None
+        return None if fluxes is None else decentred(fluxes, generator)
 
     def _restoration(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         pair = self.pairs.make(batch["images"], batch["rows"], generator).turned(generator)

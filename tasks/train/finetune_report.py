@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from numpy.typing import NDArray
 
 from galaxy_models.calibration import expected_calibration_error, pulls
 from galaxy_models.metrics import confusion_matrix
-from galaxy_models.multitask import FLUX, MultiTaskNetwork
+from galaxy_models.multitask import FLUX, SCALE_OF_PICTURES, MultiTaskNetwork
 from galaxy_models.training import History
 from tasks.figures import save_confusion
 from tasks.train.finetune_figures import (
@@ -81,7 +82,8 @@ class Report:
                 continue
             targets = {name: values[test] for name, values in table.targets.items()}
             taught = {name: values[train] for name, values in table.targets.items()}
-            answer = self.scorer.answer(self.network, table, test)
+            seen = self.scorer.see(self.network, table.rows[test])
+            answer = self.scorer.answer(self.network, table, test, seen)
             calibration = self.network.calibration[table.scheme.table]
             if answer.logits is not None:
                 name, codes = table.scheme.table, targets["code"].astype(np.int64)
@@ -99,6 +101,11 @@ class Report:
             else:
                 self._add(parameter_metrics(table.scheme, answer, targets, taught, scales))
                 self._scatter(table, answer, targets, scales)
+                if SCALE_OF_PICTURES in calibration:
+                    answer_of_pictures = self.scorer.answer(self.network, table, test, seen.of_pictures())
+                    scheme = replace(table.scheme, table=f"{table.scheme.table}.of_pictures")
+                    scales_of_pictures = calibration[SCALE_OF_PICTURES]
+                    self._add(parameter_metrics(scheme, answer_of_pictures, targets, taught, scales_of_pictures))
             self._coverage(table, answer, targets, scales)
         if self.answers:
             path = self.folder / "reliability.png"

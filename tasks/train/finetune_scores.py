@@ -11,7 +11,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.aperture_photometry import photometry
+from galaxy_models.aperture_photometry import aperture_photometry, decentred
 from galaxy_models.calibration import (
     SIGMAS_OF_95,
     coverage,
@@ -33,6 +33,7 @@ from galaxy_models.metrics import (
     ssim,
 )
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
+from galaxy_models.seen import Seen
 from galaxy_models.votes import concentrations, fractions_with_spread
 from tasks.train.degraded_pairs import DegradedPairs
 from tasks.train.label_tables import LabelledStamps, Targets
@@ -45,6 +46,9 @@ EVALUATION_SEED = 20
 """Seed of masks, degradations and bootstrap draws of every evaluation: the same for every model."""
 
 BATCH = 64
+
+DECENTRED_LOOKS = 4
+"""At each stamp, from which a head learns photometry."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -77,41 +81,47 @@ class Scorer:
     mask_patch: int
     mask_fraction: float
 
-    def features(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> Tensor:
-        """(n, D) features of the stamps as they are; n is at least one."""
+    def see(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> Seen:
+        """What the network sees of the n stamps as they are; n is at least one."""
         device = next(network.parameters()).device
-        parts: list[Tensor] = []
+        parts = []
         for start in range(0, len(rows), BATCH):
             images = self.copy.read(rows[start : start + BATCH]).to(device)
             fluxes = self.inputs.fluxes(images, self.units)
-            parts.append(network.features(self.inputs.to_network(images, self.units), fluxes))
-        return torch.cat(parts)
+            parts.append(network.see(self.inputs.to_network(images, self.units), fluxes))
+        return Seen.together(parts)
 
-    def photometry(self, rows: NDArray[np.int64]) -> Tensor:
-        """(n, measures) of the stamps as they are, on the CPU; n is at least one."""
-        starts = range(0, len(rows), BATCH)
-        return torch.cat([photometry(self.inputs.crop_centre(self.copy.read(rows[s : s + BATCH]))) for s in starts])
+    def photometry(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
+        """(`DECENTRED_LOOKS`, n, M) of the n stamps, each look `decentred`; on the CPU, n is at least one."""
+        looks: list[list[Tensor]] = [[] for _ in range(DECENTRED_LOOKS)]
+        for start in range(0, len(rows), BATCH):
+            fluxes = self.inputs.fluxes(self.copy.read(rows[start : start + BATCH]), self.units)
+            assert fluxes is not None, "pictures have no photometry"
+            for parts in looks:
+                parts.append(aperture_photometry(decentred(fluxes, generator)))
+        return torch.stack([torch.cat(parts) for parts in looks])
 
     def answer(
         self,
         network: MultiTaskNetwork,
         table: LabelledStamps,
         positions: NDArray[np.int64],
-        pooled: Tensor | None = None,
+        seen: Seen | None = None,
     ) -> Answer:
-        """What the table's head says about the table's stamps at `positions`; `pooled` are their features, if known."""
+        """What the table's head says about the table's stamps at `positions`; `seen` is of these, if known."""
         head = network.heads[table.scheme.table]
-        pooled = self.features(network, table.rows[positions]) if pooled is None else pooled
+        seen = self.see(network, table.rows[positions]) if seen is None else seen
         if isinstance(head, ClassificationHead):
-            return Answer(logits=head(pooled).float().cpu().numpy())
+            return Answer(logits=head(seen.pooled).float().cpu().numpy())
         if isinstance(head, VotesHead):
-            spread = {name: fractions_with_spread(concentrations(raw.float())) for name, raw in head(pooled).items()}
+            answers = head(seen.pooled)
+            spread = {name: fractions_with_spread(concentrations(raw.float())) for name, raw in answers.items()}
             return Answer(
                 value={name: fraction.cpu().numpy() for name, (fraction, _) in spread.items()},
                 sigma={name: sigma.cpu().numpy() for name, (_, sigma) in spread.items()},
             )
         assert isinstance(head, ParameterHead)
-        value, sigma = head.predict(pooled)
+        value, sigma = head.predict(seen)
         return Answer(value={"": value.cpu().numpy()}, sigma={"": sigma.cpu().numpy()})
 
     def restored(self, network: MultiTaskNetwork, rows: NDArray[np.int64]) -> tuple[Tensor, Tensor, Tensor]:
@@ -162,10 +172,10 @@ def validation_scores(
     asked = [(table, positions) for table, positions in tables if len(positions)]
     if asked:  # tables of a source share most of their stamps, and each is encoded once
         rows = np.unique(np.concatenate([table.rows[positions] for table, positions in asked]))
-        features = scorer.features(network, rows)
+        seen = scorer.see(network, rows)
     for table, positions in asked:
-        pooled = features[torch.from_numpy(np.searchsorted(rows, table.rows[positions]))]
-        answer = scorer.answer(network, table, positions, pooled)
+        own = seen[torch.from_numpy(np.searchsorted(rows, table.rows[positions]))]
+        answer = scorer.answer(network, table, positions, own)
         targets = {name: values[positions] for name, values in table.targets.items()}
         scores.setdefault(table.task, []).append(_score(table.scheme, answer, targets))
     result = {task: float(np.mean(values)) for task, values in scores.items()}

@@ -28,7 +28,9 @@ def test_a_kernel_is_of_the_kind_that_its_name_tells(kernel: str, kind: str) -> 
 
 def test_shares_are_of_the_whole_time_and_the_longest_come_first() -> None:
     spent = {"nvjet_a": 2e5, "nvjet_b": 1e5, "Memset": 1e5}
-    events = [SimpleNamespace(key=key, self_device_time_total=value) for key, value in spent.items()]
+    events = [
+        SimpleNamespace(key=key, self_device_time_total=value, is_user_annotation=False) for key, value in spent.items()
+    ] + [SimpleNamespace(key="## a range ##", self_device_time_total=4e5, is_user_annotation=True)]
     clock = KernelClock()
     clock.seconds = 0.8
     clock.profiler = SimpleNamespace(key_averages=lambda: events)

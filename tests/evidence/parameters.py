@@ -20,7 +20,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.aperture_photometry import photometry
+from galaxy_models.aperture_photometry import aperture_photometry, decentred
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.calibration import coverage, sigma_scale
 from galaxy_models.degradation import SURVEY_PIXEL_SCALE
@@ -29,7 +29,9 @@ from galaxy_models.lvm import build_lvm
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
 from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import Objective, fit
+from tasks.train.finetune import PHOTOMETRY_STAMPS
 from tasks.train.finetune_objective import unmeasured
+from tasks.train.finetune_scores import DECENTRED_LOOKS
 from tests.evidence.sersic_fit import SersicFitter
 from tests.evidence.simulated import BANDS, Arrays, drawn, observed_stamp
 from tests.evidence.workbench import Workbench
@@ -80,7 +82,7 @@ SIZES = {
 def run(bench: Workbench) -> None:
     """Measure both on the same test stamps; keep a table and a picture."""
     sizes = SIZES[bench.size]
-    key = {"size": sizes.size, "test": sizes.test}
+    key = {"size": sizes.size, "test": sizes.test, "first": FIRST_TEST}
     classical = bench.cell(lambda: fitted(_stamps(bench, FIRST_TEST, sizes.test, sizes)), method="sersic_fit", **key)
     ours = [
         bench.cell(
@@ -128,7 +130,8 @@ class Measuring(Objective):
     ) -> tuple[Tensor, Mapping[str, float]]:
         """See `Objective`."""
         looks = augmented_input(batch["images"], "nanomaggy", self.inputs, unmeasured(Augmentation()), generator)
-        return self.head.loss(self.network.features(looks, batch["images"]), batch["values"]), {}
+        seen = self.network.see(looks, decentred(batch["images"], generator))
+        return self.head.loss(seen, batch["values"]), {}
 
     @property
     def head(self) -> PhotometricHead:
@@ -157,13 +160,12 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
     with torch.random.fork_rng():
         torch.manual_seed(seed)
         schemes = [HeadScheme(TABLE, "simulated", "values", NAMES)]
-        network = MultiTaskNetwork(build_lvm("nano"), schemes, measured_bands=len(BANDS))
+        network = MultiTaskNetwork(build_lvm("nano"), schemes, photometry_bands=len(BANDS))
     sample = inputs.to_network(images[:256], "nanomaggy")
     network.lvm.set_rgb_statistics(sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
     objective = Measuring(network, inputs)
     objective.head.standardise(values)
-    measured = torch.cat([photometry(each) for each in images.split(256)])
-    objective.head.learn_photometry(measured, values, torch.Generator().manual_seed(seed))
+    _learn_photometry(objective.head, images[:PHOTOMETRY_STAMPS], values[:PHOTOMETRY_STAMPS], seed)
     network.eval()
     found = {PHOTOMETRY: answered(bench, sizes, network, inputs)}
     network.train()
@@ -190,6 +192,13 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
     for name in (BOTH, PICTURE):
         found[name] = answered(bench, sizes, network, inputs, fluxes_known=name == BOTH)
     return found
+
+
+def _learn_photometry(head: PhotometricHead, images: Tensor, values: Tensor, seed: int) -> None:
+    """As the product's fine-tuning does."""
+    generator = torch.Generator().manual_seed(seed)
+    looks = [aperture_photometry(decentred(part, generator)) for part in images.split(256) * DECENTRED_LOOKS]
+    head.learn_photometry(torch.cat(looks), values.repeat(DECENTRED_LOOKS, 1), generator)
 
 
 def answered(

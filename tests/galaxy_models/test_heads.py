@@ -6,6 +6,7 @@ import pytest
 import torch
 
 from galaxy_models.heads import ClassificationHead, ParameterHead, VotesHead
+from galaxy_models.seen import Seen
 
 NAN = float("nan")
 
@@ -34,7 +35,7 @@ def test_a_batch_without_any_label_has_a_loss_of_nought_that_can_be_differentiat
     losses = [
         ClassificationHead(8, ("a", "b")).loss(embedding, torch.full((6,), -1)),
         votes.loss(embedding, {"bar": torch.full((6, 2), NAN)}, {"bar": torch.full((6,), 20.0)}),
-        parameters.loss(embedding, torch.full((6, 1), NAN)),
+        parameters.loss(Seen(embedding), torch.full((6, 1), NAN)),
     ]
     assert [float(loss.detach()) for loss in losses] == [0, 0, 0]
     assert gradient_by_row(sum(losses), embedding).max() == 0
@@ -67,7 +68,7 @@ def test_parameter_loss_ignores_missing_values_alone(embedding: torch.Tensor) ->
     values[0, 1] = NAN
     values[1] = NAN
     embedding.requires_grad_()
-    rows = gradient_by_row(head.loss(embedding, values), embedding)
+    rows = gradient_by_row(head.loss(Seen(embedding), values), embedding)
     assert torch.isfinite(rows).all()
     assert rows[0] > 0
     assert rows[1] == 0
@@ -81,7 +82,7 @@ def test_the_gaussian_likelihood_is_lowest_at_the_true_mean_and_scatter() -> Non
 
     def loss(mean: float, log_sigma: float) -> float:
         head.forward = lambda _: (nothing + mean, nothing + log_sigma)  # type: ignore[method-assign]
-        return float(head.loss(nothing, values))
+        return float(head.loss(Seen(nothing), values))
 
     best = loss(0.0, 0.0)
     assert best < min(loss(0.2, 0.0), loss(-0.2, 0.0), loss(0.0, 0.2), loss(0.0, -0.2))
@@ -91,6 +92,6 @@ def test_predictions_come_in_the_parameters_own_units(embedding: torch.Tensor) -
     head = ParameterHead(8, ("magnitude",)).eval()
     head.standardise(torch.tensor([[18.0], [20.0]]))
     standard_mean, log_sigma = head(embedding)
-    value, sigma = head.predict(embedding)
+    value, sigma = head.predict(Seen(embedding))
     assert torch.allclose(value, 19 + standard_mean)
     assert torch.allclose(sigma, log_sigma.exp())

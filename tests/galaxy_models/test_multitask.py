@@ -150,10 +150,10 @@ def test_card_and_weights_bring_back_the_same_answers(network: MultiTaskNetwork,
 
 def test_photometry_reaches_parameters_alone_and_survives_the_way_through_the_card(tmp_path) -> None:
     torch.manual_seed(0)
-    network = MultiTaskNetwork(GalaxyLVM(TINY), SCHEMES, measured_bands=3).eval()
+    network = MultiTaskNetwork(GalaxyLVM(TINY), SCHEMES, photometry_bands=3).eval()
     head = network.heads["efigi_values"]
     head.standardise(torch.tensor([[-5.0, 0.0], [9.0, 1.0]]))
-    head.measures_spread.fill_(5.0)
+    head.photometry_spread.fill_(5.0)
     inputs = InputSpec(("g", "r", "z"), 40, 32, 1, (0.2, 0.3), True)
     flux = np.random.default_rng(0).random((3, 3, 40, 40), dtype=np.float32)
     white = [flux + np.float32(100), flux + np.float32(100)]
@@ -174,10 +174,22 @@ def test_photometry_reaches_parameters_alone_and_survives_the_way_through_the_ca
     assert not np.allclose(pictures["inclination"], answer["inclination"], atol=1e-4)
 
 
+def test_sigmas_have_a_scale_with_fluxes_and_one_without(rgb: torch.Tensor) -> None:
+    torch.manual_seed(0)
+    network = MultiTaskNetwork(GalaxyLVM(TINY), SCHEMES, photometry_bands=3).eval()
+    flux = torch.rand(5, 3, 32, 32, generator=torch.Generator().manual_seed(2))
+    before = [network.predict_columns(rgb, flux=given)["inclination_sigma"] for given in (flux, None)]
+    network.calibration = {
+        "efigi_values": {"sigma_scale": {"inclination": 2.0}, "sigma_scale_of_pictures": {"inclination": 5.0}}
+    }
+    after = [network.predict_columns(rgb, flux=given)["inclination_sigma"] for given in (flux, None)]
+    assert after[0] == pytest.approx(2 * before[0]) and after[1] == pytest.approx(5 * before[1])
+
+
 def test_a_card_that_knows_no_photometry_is_rebuilt_as_it_was(network: MultiTaskNetwork, tmp_path) -> None:
     inputs = InputSpec(("g", "r", "z"), 40, 32, 1, (0.2, 0.3), True)
     architecture, labels = describe(network)
-    del architecture["measured_bands"]
+    del architecture["photometry_bands"]
     save_model(tmp_path, ModelCard("galaxy-morphology", architecture, inputs, labels=labels), network)
     flux = np.zeros((2, 3, 32, 32), dtype=np.float32)
     assert "inclination" in load_predictor(tmp_path).predict(flux, "nanomaggy", 0.262)
