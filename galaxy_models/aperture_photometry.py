@@ -142,12 +142,12 @@ def _weights(side: int, device: torch.device) -> Tensor:
 
 @lru_cache(maxsize=4)
 def _border(side: int, device: torch.device) -> Tensor:
-    """Which of side^2 pixels are sky."""
+    """Which of side^2 pixels are sky, by their places."""
     with torch.inference_mode(False):
         width = max(1, round(side * BORDER))
         border = torch.ones(side, side, dtype=torch.bool)
         border[width:-width, width:-width] = False
-        return border.flatten().to(device)
+        return border.flatten().nonzero()[:, 0].to(device)
 
 
 def _windows(side: int) -> list[float]:
