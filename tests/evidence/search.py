@@ -82,9 +82,8 @@ SMALL = replace(
     fewer_seeds=2,
     simulated=10_000,
     fit=cross_fit.SMALL,
-    features=replace(
-        MIDDLE.features, own=cross_fit.SMALL.pretraining, resnet=replace(MIDDLE.features.resnet, steps=200)
-    ),
+    features=FeatureSize(cross_fit.SMALL.pretraining, resnet=None, align=None),
+    training=replace(MIDDLE.training, labels=(10, 160, 640)),
 )
 FULL = Size(
     seeds=10,
@@ -241,6 +240,6 @@ def _results(evidence: SearchEvidence, found: Mapping[Task, dict[str, Any]]) -> 
         searches, ceilings, networks, tuple(evidence.targets.values()), evidence.maker.names, ERROR,
         f"Our LVM: `{how.own.preset}`, pre-trained on {' and '.join(dict(how.own.pretexts))} for {how.own.steps} steps "
         f"of {how.own.batch_size} real stamps and as many of {how.own.pictures} simulated galaxies, none of the "
-        f"{evidence.size.simulated} that are searched, but of the same simulator, which taught what is called merging. "
-        f"ResNet18: the same questions, {how.resnet.steps} steps.",
+        f"{evidence.size.simulated} that are searched, but of the same simulator, which taught what is called merging."
+        + (f" ResNet18: the same questions, {how.resnet.steps} steps." if how.resnet else ""),
     )  # fmt: skip

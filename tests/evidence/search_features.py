@@ -59,13 +59,13 @@ class FeatureSize:
     Attributes
     ----------
     own, resnet
-        Pre-training of our network and of ResNet18, on the same stamps and the same question.
+        Pre-training of our network and of ResNet18, on the same stamps and the same question; None leaves ResNet18 out.
     align
         The stage's settings; None leaves GalaxAlign out.
     """
 
     own: Pretraining
-    resnet: Pretraining
+    resnet: Pretraining | None
     align: AlignSettings | None
 
 
@@ -85,9 +85,8 @@ class FeatureMaker:
     @property
     def names(self) -> tuple[str, ...]:
         """Of the kinds of features."""
-        return tuple(
-            name for name in (LVM, EMBEDDING, MEASURES, ALIGN, RESNET, PIXELS) if name != ALIGN or self.size.align
-        )
+        left_out = {name for name, size in ((ALIGN, self.size.align), (RESNET, self.size.resnet)) if size is None}
+        return tuple(name for name in (LVM, EMBEDDING, MEASURES, ALIGN, RESNET, PIXELS) if name not in left_out)
 
     def features(self, name: str, stamps: Stamps, of: str) -> Vectors:
         """(N, D) of all stamps: from an earlier run of the same code, or made now.
