@@ -110,7 +110,8 @@ class FeatureMaker:
         return np.asarray(np.load(path, mmap_mode="r"))
 
     def _path(self, name: str, stamps: Stamps, of: str) -> Path:
-        networks = canonical_digest([asdict(self.size.own), asdict(self.size.resnet), simulator_digest()])[:8]
+        trainings = [asdict(how) if how else None for how in (self.size.own, self.size.resnet)]
+        networks = canonical_digest([*trainings, simulator_digest()])[:8]
         size = f"{networks}-{self.bench.code}"
         return self.bench.folder / f"features-{_slug(name)}-{of}-{len(stamps.images)}-{size}.npy"
 

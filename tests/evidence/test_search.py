@@ -7,7 +7,7 @@ from galaxy_models.metrics import auc
 from tests.evidence import search_loop, workbench
 from tests.evidence.search_ceiling import taught_all
 from tests.evidence.search_efficiency import labels_for, split
-from tests.evidence.search_features import ALIGN, LVM, PIXELS, FeatureMaker, FeatureSize
+from tests.evidence.search_features import ALIGN, LVM, PIXELS, RESNET, FeatureMaker
 from tests.evidence.search_loop import EXAMPLES, ROUNDS, TOP, Answers, Curve, answered, halves, paired_interval, search
 from tests.evidence.search_report import Results, values, write
 from tests.evidence.search_simulated import SOURCE, simulated_targets, surveyed_stamp
@@ -201,11 +201,11 @@ def home(tmp_path, monkeypatch):
 def test_features_are_made_once_for_the_same_code(home):
     images = torch.randint(0, 256, (80, 3, 64, 64), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
     stamps = Stamps(images.numpy(), pd.DataFrame({"source": ["gz2"] * 80}))
-    from tests.evidence.search import SMALL
+    from tests.evidence.search import MIDDLE, SMALL
 
-    size = FeatureSize(SMALL.features.own, SMALL.features.resnet, None)
-    maker = FeatureMaker(Workbench("search"), stamps, np.arange(70), size, 1)
-    assert ALIGN not in maker.names
+    bench, rows, size = Workbench("search"), np.arange(70), SMALL.features
+    maker = FeatureMaker(bench, stamps, rows, size, 1)
+    assert set(FeatureMaker(bench, stamps, rows, MIDDLE.features, 1).names) - set(maker.names) == {ALIGN, RESNET}
     vectors = maker.features(PIXELS, stamps, "real")
     assert vectors.shape == (80, 64) and np.isfinite(vectors).all()
     later = FeatureMaker(Workbench("search"), Stamps(images.numpy()[:0], stamps.table), np.arange(0), size, 1)
