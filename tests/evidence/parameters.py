@@ -52,6 +52,8 @@ FIRST_TRAIN, FIRST_VALIDATION, FIRST_TEST = 3_000_000, 4_000_000, 6_000_000
 
 PHOTOMETRY, PICTURE, BOTH = "photometry alone", "picture alone", "ours"
 ANSWERS = (BOTH, PHOTOMETRY, PICTURE)
+ALL = "all"
+"""The galaxies, of which alone what is told by one of the two is shown."""
 
 TABLE = "shape"
 Floats = NDArray[np.float64]
@@ -257,7 +259,7 @@ def _scales(true: NDArray[np.float32], answer: Mapping[str, NDArray[np.float32]]
 def _tell(bench: Workbench, sizes: Sizes, test: Arrays, classical: dict[str, Any], ours: list[dict[str, Any]]) -> None:
     halves = np.median(test["signal_to_noise"])
     groups = {
-        "all": np.ones(sizes.test, dtype=bool),
+        ALL: np.ones(sizes.test, dtype=bool),
         f"S/N below {halves:.0f}": test["signal_to_noise"] < halves,
         f"S/N above {halves:.0f}": test["signal_to_noise"] >= halves,
     }
@@ -267,6 +269,8 @@ def _tell(bench: Workbench, sizes: Sizes, test: Arrays, classical: dict[str, Any
         for group, chosen in groups.items():
             by_method = {"Sersic fit": [classical], **{answer: [cell[answer] for cell in ours] for answer in ANSWERS}}
             for method, cells in by_method.items():
+                if method in (PHOTOMETRY, PICTURE) and group != ALL:
+                    continue
                 each = [
                     summary(name, errors(name, np.asarray(cell[name])[chosen], test[name][chosen])) for cell in cells
                 ]
