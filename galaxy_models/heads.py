@@ -164,16 +164,20 @@ class ParameterHead(nn.Module):
         """(N, features) to standardised mean and ln sigma, each (N, P) float32."""
         return mean_and_log_sigma(self.layers(pooled))
 
+    def answer(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        """Standardised mean and ln sigma of what was seen, each (N, P) float32."""
+        return cast(tuple[Tensor, Tensor], self(seen.pooled))
+
     def predict(self, seen: Seen) -> tuple[Tensor, Tensor]:
         """Value and sigma in the parameters' own units, each (N, P)."""
-        mean, log_sigma = self(seen.pooled)
+        mean, log_sigma = self.answer(seen)
         return mean * self.spread + self.mean, log_sigma.exp() * self.spread
 
     def loss(self, seen: Seen, values: Tensor) -> Tensor:
         """Gaussian negative log-likelihood (less its constant), mean over the known (N, P) values; 0 if none is."""
-        return self.unlikelihood(self(seen.pooled), values)
+        return self.negative_log_likelihood(self.answer(seen), values)
 
-    def unlikelihood(self, answer: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
+    def negative_log_likelihood(self, answer: tuple[Tensor, Tensor], values: Tensor) -> Tensor:
         """The loss of standardised means and ln sigmas."""
         mean, log_sigma = answer
         known = torch.isfinite(values)

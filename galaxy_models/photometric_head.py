@@ -55,19 +55,14 @@ class PhotometricHead(ParameterHead):
         )
         nn.init.zeros_(cast(nn.Linear, self.joint[0]).weight[:, :features])  # the picture has no say yet
 
-    def predict(self, seen: Seen) -> tuple[Tensor, Tensor]:
-        """See `ParameterHead.predict`: from photometry and picture, or from the picture where fluxes are unknown."""
-        if seen.photometry is None:
-            return super().predict(seen)
-        mean, log_sigma = self._together(seen.pooled, seen.photometry)
-        return mean * self.spread + self.mean, log_sigma.exp() * self.spread
+    def answer(self, seen: Seen) -> tuple[Tensor, Tensor]:
+        """From photometry and picture together, or from the picture where fluxes are unknown."""
+        return super().answer(seen) if seen.photometry is None else self._joint(seen.pooled, seen.photometry)
 
     def loss(self, seen: Seen, values: Tensor) -> Tensor:
         """See `ParameterHead.loss`: the mean of that of the answer with fluxes and that of the answer without."""
-        alone = super().loss(seen, values)
-        if seen.photometry is None:
-            return alone
-        return (alone + self.unlikelihood(self._together(seen.pooled, seen.photometry), values)) / 2
+        alone = super().loss(seen.of_pictures(), values)
+        return alone if seen.photometry is None else (alone + super().loss(seen, values)) / 2
 
     def learn_photometry(self, photometry: Tensor, values: Tensor, generator: torch.Generator) -> None:
         """Learn what photometry alone tells of the parameters.
@@ -95,13 +90,13 @@ class PhotometricHead(ParameterHead):
                 for group in optimiser.param_groups:
                     group["lr"] = LEARNING_RATE * rate_at(step, steps, steps // 20)
                 optimiser.zero_grad()
-                self.unlikelihood(self._together(no_picture, photometry[rows]), values[rows]).backward()
+                self.negative_log_likelihood(self._joint(no_picture, photometry[rows]), values[rows]).backward()
                 nn.utils.clip_grad_norm_(self.joint.parameters(), 1.0)
                 optimiser.step()
         optimiser.zero_grad()
         self.train(before)
 
-    def _together(self, pooled: Tensor, photometry: Tensor) -> tuple[Tensor, Tensor]:
+    def _joint(self, pooled: Tensor, photometry: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(pooled.device.type, enabled=False):  # a magnitude has more digits than bfloat16
             standard = ((photometry - self.photometry_mean) / self.photometry_spread).clamp(-FARTHEST, FARTHEST)
             return mean_and_log_sigma(self.joint(torch.cat([self.dropout(pooled.float()), standard], dim=1)))
