@@ -7,6 +7,7 @@ a sum of fluxes.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from functools import lru_cache
 
 import torch
@@ -35,8 +36,14 @@ SIGMAS = 3.0
 DECENTRED = 1
 """Pixels by which `decentred` moves a stamp at most, along each side."""
 
+LOOKS = 4
+"""At each stamp, by `decentred_looks`."""
+
 MOMENTS = 6
-LIMIT = 4.0
+"""Sums under a window: of 1, x, y, xx, yy and xy, times the light."""
+
+LARGEST_SIZE, LARGEST_ELLIPTICITY = 4.0, 2.0
+"""Twice what a flat light has, and more than any light without negative pixels; what is beyond is noise."""
 
 
 def photometry_size(bands: int) -> int:
@@ -64,9 +71,10 @@ def aperture_photometry(flux: Tensor) -> Tensor:
 
     Notes
     -----
-    Surveys take the sky off, and the median of a border, summed over an aperture, is noisier than the pixels in it. So
-    a median m of error e is taken off as m max(0, 1 - (3 e / m)^2): hardly at all where it could be noise. What it
-    takes of a large galaxy's wings is told.
+    Surveys take the sky off, and the median of a border, summed over a large aperture, is noisier than the pixels in
+    it. So a median m of error e is taken off as m max(0, 1 - (3 e / m)^2): hardly at all where it could be noise. What
+    it takes of a large galaxy's wings is told. Errors and S are those of independent pixels; where pixels are
+    correlated, as in resampled coadds, errors are larger than that, up to twice in the large sums.
     """
     with torch.autocast(flux.device.type, enabled=False):
         count, bands, side, _ = flux.shape
@@ -100,6 +108,23 @@ def decentred(flux: Tensor, generator: torch.Generator) -> Tensor:
     return flux[stamps, :, rows[:, :, None], columns[:, None, :]].permute(0, 3, 1, 2)
 
 
+def decentred_looks(parts: Iterable[Tensor], generator: torch.Generator) -> Tensor:
+    """Photometry of each stamp from several places, for who learns from it.
+
+    Parameters
+    ----------
+    parts
+        (n, C, h, h) nanomaggies each, on the generator's device; in all N stamps, at least one.
+
+    Returns
+    -------
+    Tensor
+        (`LOOKS`, N, `photometry_size(C)`), each look `decentred`.
+    """
+    looks = [torch.stack([aperture_photometry(decentred(part, generator)) for _ in range(LOOKS)]) for part in parts]
+    return torch.cat(looks, dim=1)
+
+
 def _sky(light: Tensor, side: int) -> tuple[Tensor, Tensor]:
     """Of (M, side^2): the level of the border that is more than noise, and the scatter of a pixel; (M,) each."""
     border = light[:, _border(side, light.device)]
@@ -119,7 +144,9 @@ def _shapes(moments: Tensor, scatter: Tensor, side: int) -> Tensor:
     xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     size = xx + yy
     ellipticity = ((xx - yy).square() + 4 * xy.square()).sqrt() / size.abs().clamp_min(1e-3)
-    return torch.cat([size.clamp(-LIMIT, LIMIT) * trust, ellipticity.clamp_max(2) * trust], dim=1)
+    return torch.cat(
+        [size.clamp(-LARGEST_SIZE, LARGEST_SIZE) * trust, ellipticity.clamp_max(LARGEST_ELLIPTICITY) * trust], dim=1
+    )
 
 
 @lru_cache(maxsize=4)

@@ -1,4 +1,4 @@
-"""The heads of the multi-task network: small, one per label table, on the encoder's pooled features."""
+"""The heads of the multi-task network: small, one per label table, on what the network has seen (`Seen`)."""
 
 from __future__ import annotations
 

@@ -217,7 +217,7 @@ class MultiTaskNetwork(nn.Module):
         return cast(Tensor, self.lvm(rgb, hidden))
 
     def forward(self, rgb: Tensor) -> dict[str, Any]:
-        """(N, 3, h, w) to each head's raw output, by table."""
+        """(N, 3, h, w) to each head's raw output, by table; of parameters, what the picture alone tells."""
         features = self.features(rgb)
         return {table: head(features) for table, head in self.heads.items()}
 

@@ -16,7 +16,7 @@ FARTHEST = 5.0
 """Spreads from the mean at which a standardised number of photometry is cut off: what is farther is hardly a galaxy."""
 
 EPOCHS, MOST_STEPS, BATCH, LEARNING_RATE, WEIGHT_DECAY = 50, 2000, 32, 3e-3, 0.05
-"""Of what the head learns from photometry alone; above 1,280 rows the number of steps is what ends it."""
+"""Of what the head learns from photometry alone; above 1,280 looks the number of steps is what ends it."""
 
 
 class PhotometricHead(ParameterHead):
@@ -70,12 +70,13 @@ class PhotometricHead(ParameterHead):
         Parameters
         ----------
         photometry
-            (N, M) of training stamps, N at least one.
+            (L, N, M), L looks at each of N training stamps, see `decentred_looks`.
         values
-            (N, P) of the same; NaN is missing. `standardise` must have seen them.
+            (N, P) of the same stamps; NaN is missing. `standardise` must have seen them.
         generator
             On the CPU, as the head is; its seed also decides what is dropped out.
         """
+        values, photometry = values.repeat(len(photometry), 1), photometry.flatten(0, 1)
         self.photometry_mean.copy_(photometry.mean(dim=0))
         self.photometry_spread.copy_(photometry.std(dim=0, correction=0).clamp_min(1e-3))
         steps = min(MOST_STEPS, -(-EPOCHS * len(photometry) // BATCH))

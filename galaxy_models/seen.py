@@ -36,4 +36,6 @@ class Seen:
     def together(cls, parts: Sequence[Seen]) -> Seen:
         """Of all parts' stamps, one part after the other; all know fluxes or none does."""
         known = [part.photometry for part in parts if part.photometry is not None]
+        if known and len(known) < len(parts):
+            raise ValueError(f"fluxes are known in {len(known)} of {len(parts)} parts; put those together alone")
         return cls(torch.cat([part.pooled for part in parts]), torch.cat(known) if known else None)

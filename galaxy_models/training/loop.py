@@ -122,7 +122,7 @@ class TrainingLoop(LightningModule):
             self.objective.load_state_dict(state.weights)
         except RuntimeError as error:
             raise CheckpointError(
-                f"{self.checkpoint} is of another network ({error}); delete it to train from the start"
+                f"{self.checkpoint} is of another network; delete it to train this one from the start"
             ) from error
         self.objective.load_extra_state(state.extra)
         self.records.resume(state.history, state.window)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import torch
 
+from galaxy_models.aperture_photometry import decentred_looks
 from galaxy_models.augment import Augmentation
 from galaxy_models.card import ModelCard
 from galaxy_models.heads import ParameterHead
@@ -26,7 +27,6 @@ from tasks.preprocess.prepared import PreparedDataset
 from tasks.stage import StageContext
 from tasks.train.common import (
     Rows,
-    choose_device,
     code_version,
     evenly,
     input_spec,
@@ -39,7 +39,7 @@ from tasks.train.degraded_pairs import degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
 from tasks.train.finetune_report import Report
-from tasks.train.finetune_scores import Scorer, calibrate, uncalibrated, validation_scores
+from tasks.train.finetune_scores import BATCH, Scorer, calibrate, uncalibrated, validation_scores
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
 from tasks.train.working_copy import discard_working_copy, make_working_copy
 
@@ -70,7 +70,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
         If no label table can teach classification or test it, or the settings do not fit the tasks.
     """
     settings = context.profile.finetune
-    choose_device(context.profile.threads)
+    torch.set_num_threads(context.profile.threads)  # photometry is learnt before `fit` sets them
     prepared = open_prepared(context)
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
     inputs = _inputs(context, prepared, base)
@@ -135,10 +135,17 @@ def learn_photometry(network: MultiTaskNetwork, tables: Sequence[LabelledStamps]
         head = network.heads[table.scheme.table]
         if isinstance(head, PhotometricHead):
             train = evenly(table.positions("train"), PHOTOMETRY_STAMPS)
-            values = torch.from_numpy(table.targets["value"][train])
             generator = torch.Generator().manual_seed(step_seed(seed, -2))
-            photometry = scorer.photometry(table.rows[train], generator)
-            head.learn_photometry(photometry.flatten(0, 1), values.repeat(len(photometry), 1), generator)
+            looks = decentred_looks(_fluxes(scorer, table.rows[train]), generator)
+            head.learn_photometry(looks, torch.from_numpy(table.targets["value"][train]), generator)
+
+
+def _fluxes(scorer: Scorer, rows: Rows) -> Iterator[torch.Tensor]:
+    """Of stamps that have fluxes, some at a time."""
+    for part in np.array_split(rows, max(1, len(rows) // BATCH)):
+        fluxes = scorer.inputs.fluxes(scorer.copy.read(part), scorer.units)
+        assert fluxes is not None, "a head reads photometry of pictures"
+        yield fluxes
 
 
 def make_objective(

@@ -159,8 +159,9 @@ class MultiTaskObjective(Objective):
 
     def _fluxes(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor | None:
         """What photometry is measured on, if the task asks for any: to be turned or mirrored changes nothing there."""
-        fluxes = self.inputs.fluxes(batch["images"], self.units) if batch["task"] == "parameters" else None
-        return None if fluxes is None else decentred(fluxes, generator)
+        if batch["task"] != "parameters" or self.inputs.fluxes(batch["images"], self.units) is None:
+            return None
+        return self.inputs.fluxes(decentred(batch["images"], generator), self.units)
 
     def _restoration(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         pair = self.pairs.make(batch["images"], batch["rows"], generator).turned(generator)

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from galaxy_models.calibration import expected_calibration_error, pulls
 from galaxy_models.metrics import confusion_matrix
 from galaxy_models.multitask import FLUX, SCALE_OF_PICTURES, MultiTaskNetwork
+from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import History
 from tasks.figures import save_confusion
 from tasks.train.finetune_figures import (
@@ -101,10 +102,10 @@ class Report:
             else:
                 self._add(parameter_metrics(table.scheme, answer, targets, taught, scales))
                 self._scatter(table, answer, targets, scales)
-                if SCALE_OF_PICTURES in calibration:
+                if isinstance(self.network.heads[table.scheme.table], PhotometricHead):
                     answer_of_pictures = self.scorer.answer(self.network, table, test, seen.of_pictures())
                     scheme = replace(table.scheme, table=f"{table.scheme.table}.of_pictures")
-                    scales_of_pictures = calibration[SCALE_OF_PICTURES]
+                    scales_of_pictures = calibration.get(SCALE_OF_PICTURES, dict.fromkeys(scheme.names, 1.0))
                     self._add(parameter_metrics(scheme, answer_of_pictures, targets, taught, scales_of_pictures))
             self._coverage(table, answer, targets, scales)
         if self.answers:

@@ -11,7 +11,6 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.aperture_photometry import aperture_photometry, decentred
 from galaxy_models.calibration import (
     SIGMAS_OF_95,
     coverage,
@@ -46,9 +45,6 @@ EVALUATION_SEED = 20
 """Seed of masks, degradations and bootstrap draws of every evaluation: the same for every model."""
 
 BATCH = 64
-
-DECENTRED_LOOKS = 4
-"""At each stamp, from which a head learns photometry."""
 
 Floats = NDArray[np.floating[Any]]
 
@@ -90,16 +86,6 @@ class Scorer:
             fluxes = self.inputs.fluxes(images, self.units)
             parts.append(network.see(self.inputs.to_network(images, self.units), fluxes))
         return Seen.together(parts)
-
-    def photometry(self, rows: NDArray[np.int64], generator: torch.Generator) -> Tensor:
-        """(`DECENTRED_LOOKS`, n, M) of the n stamps, each look `decentred`; on the CPU, n is at least one."""
-        looks: list[list[Tensor]] = [[] for _ in range(DECENTRED_LOOKS)]
-        for start in range(0, len(rows), BATCH):
-            fluxes = self.inputs.fluxes(self.copy.read(rows[start : start + BATCH]), self.units)
-            assert fluxes is not None, "pictures have no photometry"
-            for parts in looks:
-                parts.append(aperture_photometry(decentred(fluxes, generator)))
-        return torch.stack([torch.cat(parts) for parts in looks])
 
     def answer(
         self,

@@ -1,4 +1,7 @@
-"""What a GPU does during a step: the time of its kernels, by kind."""
+"""What a GPU does during a step: the time of its kernels, by kind.
+
+Kernels that run side by side are counted each, and the profiler's own work counts as time.
+"""
 
 from __future__ import annotations
 
@@ -30,10 +33,13 @@ def kind_of(kernel: str) -> str:
 class KernelClock:
     """Times what runs on the GPU between `start` and `stop`."""
 
+    def __init__(self) -> None:
+        self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
+        self.started = self.seconds = 0.0
+
     def start(self) -> None:
         """Begin."""
         torch.cuda.synchronize()
-        self.profiler = torch.profiler.profile(activities=[torch.profiler.ProfilerActivity.CUDA])
         self.profiler.start()
         self.started = time.perf_counter()
 
@@ -44,7 +50,7 @@ class KernelClock:
         self.profiler.stop()
 
     def shares(self, kind: Callable[[str], str] = kind_of) -> dict[str, float]:
-        """Share of the time that each kind of kernel ran; the profiler's own work counts as time."""
+        """Share of the time that each kind of kernel ran."""
         seconds: Counter[str] = Counter()
         for event in self.profiler.key_averages():
             if event.is_user_annotation:

@@ -212,7 +212,7 @@ def memory() -> None:
 
 
 def kernels() -> None:
-    """What the GPU does in a compiled step, by kind of kernel; what is left of the time it waits."""
+    """What the GPU does in a compiled step, by kind of kernel; about as much as is left of the time it waits."""
     clock = KernelClock()
 
     def tell(done: int, total: int, note: str = "") -> None:

@@ -2,9 +2,9 @@
 
 The papers name parameter extraction and tell no numbers. Parameters, data and measures are ours: magnitude, half-light
 radius, axis ratio and Sersic index as the simulator's truth has them, for galaxies that neither lens nor merge. All see
-the same stamps; the fit uses fluxes in r with the true PSF and noise, the network the viewer's picture of g, r, z and
-photometry of their fluxes, without the PSF. Beside it stand the same head's answers from photometry alone, before the
-joint training, and from the picture alone, after it.
+the same stamps; the fit uses fluxes in r with the true PSF and the noise of the sky, the network the viewer's picture
+of g, r, z and photometry of their fluxes, without the PSF. Beside it stand the same head's answers from photometry
+alone, before the joint training, and from the picture alone, after it.
 """
 
 from __future__ import annotations
@@ -14,15 +14,14 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import matplotlib
 import numpy as np
 import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from galaxy_models.aperture_photometry import aperture_photometry, decentred
+from galaxy_models.aperture_photometry import decentred, decentred_looks
 from galaxy_models.augment import Augmentation, augmented_input
-from galaxy_models.calibration import coverage, sigma_scale
+from galaxy_models.calibration import sigma_scale
 from galaxy_models.degradation import SURVEY_PIXEL_SCALE
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import build_lvm
@@ -31,29 +30,14 @@ from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import Objective, fit
 from tasks.train.finetune import PHOTOMETRY_STAMPS
 from tasks.train.finetune_objective import unmeasured
-from tasks.train.finetune_scores import DECENTRED_LOOKS
+from tests.evidence.parameters_tables import ANSWERS, BOTH, FIT, NAMES, PHOTOMETRY, PICTURE, Results, plot, write_tables
 from tests.evidence.sersic_fit import SersicFitter
-from tests.evidence.simulated import BANDS, Arrays, drawn, observed_stamp
+from tests.evidence.simulated import BANDS, Arrays, drawn, observed_stamp, simulated_object
 from tests.evidence.workbench import Workbench
 
-matplotlib.use("agg")
-import matplotlib.pyplot as plt
-
-NAMES = ("mag_r", "half_light_radius", "axis_ratio", "sersic_index")
-RELATIVE = ("half_light_radius", "sersic_index")
-"""Judged by their relative error; the others by the difference."""
-
-OUTLIER = {"mag_r": 0.5, "half_light_radius": 0.5, "axis_ratio": 0.3, "sersic_index": 1.0}
-"""Errors beyond which an answer is of no use."""
-
 FIRST_TRAIN, FIRST_VALIDATION, FIRST_TEST = 3_000_000, 4_000_000, 6_000_000
-"""Numbers of the simulated objects: splits share none. Those from 5,000,000 on were looked at while the head was made.
-"""
-
-PHOTOMETRY, PICTURE, BOTH = "photometry alone", "picture alone", "ours"
-ANSWERS = (BOTH, PHOTOMETRY, PICTURE)
-ALL = "all"
-"""The galaxies, of which alone what is told by one of the two is shown."""
+"""Numbers of the simulated objects: splits share none. The head was made while the 150 from 4,000,000 on and the 80
+from 5,000,000 on were looked at."""
 
 TABLE = "shape"
 Floats = NDArray[np.float64]
@@ -82,7 +66,7 @@ SIZES = {
 
 
 def run(bench: Workbench) -> None:
-    """Measure both on the same test stamps; keep a table and a picture."""
+    """Measure all on the same test stamps; keep tables and a picture."""
     sizes = SIZES[bench.size]
     key = {"size": sizes.size, "test": sizes.test, "first": FIRST_TEST}
     classical = bench.cell(lambda: fitted(_stamps(bench, FIRST_TEST, sizes.test, sizes)), method="sersic_fit", **key)
@@ -101,8 +85,16 @@ def run(bench: Workbench) -> None:
         for seed in sizes.seeds
     ]
     test = _stamps(bench, FIRST_TEST, sizes.test, sizes)
-    _tell(bench, sizes, test, classical, ours)
-    _plot(bench, test, classical, ours)
+    answers_of = {FIT: [classical], **{name: [cell[name] for cell in ours] for name in ANSWERS}}
+    galaxies = [simulated_object(number).galaxy for number in range(FIRST_TEST, FIRST_TEST + sizes.test)]
+    learnt_from = (
+        f"{sizes.test} simulated test galaxies of {sizes.size} px, r of 15.5 to 20; ours learnt from {sizes.train} "
+        f"training galaxies in {sizes.steps} steps of {sizes.batch} from random weights, seeds {list(sizes.seeds)}, "
+        f"sigmas scaled on {sizes.validation} validation galaxies."
+    )
+    results = Results(test, galaxies, answers_of, classical["converged"], learnt_from)
+    write_tables(bench, results)
+    plot(bench, results)
 
 
 def fitted(stamps: Arrays) -> dict[str, Any]:
@@ -167,7 +159,9 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
     network.lvm.set_rgb_statistics(sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
     objective = Measuring(network, inputs)
     objective.head.standardise(values)
-    _learn_photometry(objective.head, images[:PHOTOMETRY_STAMPS], values[:PHOTOMETRY_STAMPS], seed)
+    generator = torch.Generator().manual_seed(seed)
+    looks = decentred_looks(images[:PHOTOMETRY_STAMPS].split(256), generator)
+    objective.head.learn_photometry(looks, values[:PHOTOMETRY_STAMPS], generator)
     network.eval()
     found = {PHOTOMETRY: answered(bench, sizes, network, inputs)}
     network.train()
@@ -194,13 +188,6 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
     for name in (BOTH, PICTURE):
         found[name] = answered(bench, sizes, network, inputs, fluxes_known=name == BOTH)
     return found
-
-
-def _learn_photometry(head: PhotometricHead, images: Tensor, values: Tensor, seed: int) -> None:
-    """As the product's fine-tuning does."""
-    generator = torch.Generator().manual_seed(seed)
-    looks = [aperture_photometry(decentred(part, generator)) for part in images.split(256) * DECENTRED_LOOKS]
-    head.learn_photometry(torch.cat(looks), values.repeat(DECENTRED_LOOKS, 1), generator)
 
 
 def answered(
@@ -234,18 +221,6 @@ def truth(stamps: Arrays) -> NDArray[np.float32]:
     return np.stack([stamps[name] for name in NAMES], axis=1)
 
 
-def errors(name: str, answer: Any, true: Any) -> Floats:
-    """Relative or plain errors, as the parameter is judged."""
-    difference = np.asarray(answer, dtype=np.float64) - np.asarray(true, dtype=np.float64)
-    return np.asarray(difference / true if name in RELATIVE else difference)
-
-
-def summary(name: str, error: Floats) -> tuple[float, float, float]:
-    """Bias (median), scatter (normalised median absolute deviation, 1.4826 median |e - median|), share of outliers."""
-    bias = float(np.median(error))
-    return bias, float(1.4826 * np.median(np.abs(error - bias))), float(np.mean(np.abs(error) > OUTLIER[name]))
-
-
 def _stamps(bench: Workbench, first: int, count: int, sizes: Sizes) -> Arrays:
     return drawn(bench.folder, observed_stamp, first, count, sizes.size)
 
@@ -254,68 +229,3 @@ def _scales(true: NDArray[np.float32], answer: Mapping[str, NDArray[np.float32]]
     return {
         name: sigma_scale(true[:, place], answer[name], answer[f"{name}_sigma"]) for place, name in enumerate(NAMES)
     }
-
-
-def _tell(bench: Workbench, sizes: Sizes, test: Arrays, classical: dict[str, Any], ours: list[dict[str, Any]]) -> None:
-    halves = np.median(test["signal_to_noise"])
-    groups = {
-        ALL: np.ones(sizes.test, dtype=bool),
-        f"S/N below {halves:.0f}": test["signal_to_noise"] < halves,
-        f"S/N above {halves:.0f}": test["signal_to_noise"] >= halves,
-    }
-    rows = []
-    for name in NAMES:
-        unit = f"{name.replace('_', ' ')}{', relative' if name in RELATIVE else ''}"
-        for group, chosen in groups.items():
-            by_method = {"Sersic fit": [classical], **{answer: [cell[answer] for cell in ours] for answer in ANSWERS}}
-            for method, cells in by_method.items():
-                if method in (PHOTOMETRY, PICTURE) and group != ALL:
-                    continue
-                each = [
-                    summary(name, errors(name, np.asarray(cell[name])[chosen], test[name][chosen])) for cell in cells
-                ]
-                within = ""
-                if method in ANSWERS:
-                    of_seeds = [
-                        coverage(
-                            test[name][chosen], *(np.asarray(cell[key])[chosen] for key in (name, f"{name}_sigma"))
-                        )
-                        for cell in cells
-                    ]
-                    within = _seeds(of_seeds, 2)
-                columns = [_seeds(list(column), 3) for column in zip(*each, strict=True)]
-                rows.append([unit, group, method, *columns, within])
-    seconds = float(np.mean([cell[BOTH]["seconds"] for cell in ours]))
-    remark = (
-        f"{sizes.test} simulated test galaxies of {sizes.size} px, r of 15.5 to 20; ours learnt from {sizes.train} "
-        f"training galaxies in {sizes.steps} steps of {sizes.batch} from random weights, seeds {list(sizes.seeds)} "
-        f"(spread in brackets), sigmas scaled on {sizes.validation} validation galaxies; an honest sigma holds 0.68. "
-        "Bias is the median, scatter the normalised median absolute deviation, outliers are off by more than "
-        f"{', '.join(f'{value:g} ({name})' for name, value in OUTLIER.items())}. One core takes {seconds:.4f} s per "
-        f"galaxy for ours and {classical['seconds']:.2f} s for the fit ({classical['converged']:.0%} ended by "
-        "themselves). A disk with arms, bar and bulge is no Sersic profile: its true index and radius are those of the "
-        "light's own curve of growth, which the fit does not know and the network has learnt."
-    )
-    head = ["parameter", "galaxies", "method", "bias", "scatter", "outliers", "within 1 sigma"]
-    bench.table("Parameters of simulated galaxies", head, rows, remark)
-
-
-def _seeds(values: list[float], digits: int) -> str:
-    spread = f" [±{np.std(values, ddof=1):.{digits}f}]" if len(values) > 1 else ""
-    return f"{np.mean(values):.{digits}f}{spread}"
-
-
-def _plot(bench: Workbench, test: Arrays, classical: dict[str, Any], ours: list[dict[str, Any]]) -> None:
-    """Errors by S/N of the fit and of the first seed, into `pictures/parameters.png`."""
-    figure, axes = plt.subplots(1, len(NAMES), figsize=(4 * len(NAMES), 3.6), layout="constrained")
-    for axis, name in zip(axes, NAMES, strict=True):
-        limit = 2 * OUTLIER[name]
-        for cell, colour, label in ((classical, "tab:orange", "Sersic fit"), (ours[0][BOTH], "tab:blue", "ours")):
-            error = np.clip(errors(name, cell[name], test[name]), -limit, limit)
-            axis.plot(test["signal_to_noise"], error, ".", color=colour, ms=5, alpha=0.7, label=label)
-        axis.axhline(0, color="0.3", lw=0.8)
-        axis.set(xscale="log", xlabel="S/N in r", ylim=(-1.05 * limit, 1.05 * limit))
-        axis.set_ylabel(f"{name.replace('_', ' ')}, {'relative ' if name in RELATIVE else ''}error")
-    axes[0].legend(fontsize=8)
-    figure.savefig(bench.picture("parameters.png"), dpi=110)
-    plt.close(figure)

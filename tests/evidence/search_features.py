@@ -59,9 +59,10 @@ class FeatureSize:
     Attributes
     ----------
     own, resnet
-        Pre-training of our network and of ResNet18, on the same stamps and the same question; None leaves ResNet18 out.
+        Pre-training of our network and of ResNet18, on the same stamps and the same question; None leaves ResNet18's
+        features out.
     align
-        The stage's settings; None leaves GalaxAlign out.
+        The stage's settings; None leaves GalaxAlign's out.
     """
 
     own: Pretraining

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
-from tests.evidence import parameters
+from tests.evidence import parameters, parameters_tables
 from tests.evidence.sersic_fit import SersicFitter, sersic_image
 from tests.evidence.workbench import Workbench
 
@@ -42,11 +42,20 @@ def test_the_summary_sees_a_planted_bias_scatter_and_outliers() -> None:
     true = generator.uniform(16, 20, 4000)
     answer = true + 0.1 + 0.05 * generator.standard_normal(4000)
     answer[:200] += 3
-    bias, scatter, outliers = parameters.summary("mag_r", parameters.errors("mag_r", answer, true))
+    bias, scatter, outliers = parameters_tables.summary("mag_r", parameters_tables.errors("mag_r", answer, true))
     assert bias == pytest.approx(0.1, abs=0.01)
     assert scatter == pytest.approx(0.05, abs=0.006)
     assert outliers == pytest.approx(0.05)
-    assert parameters.errors("half_light_radius", [3.0], [2.0]) == pytest.approx(0.5)
+    assert parameters_tables.errors("half_light_radius", [3.0], [2.0]) == pytest.approx(0.5)
+
+
+def test_a_ratio_of_scatters_is_paired_and_an_interval_holds_it() -> None:
+    generator = np.random.default_rng(2)
+    common = generator.standard_normal(300)
+    ours = [0.5 * common + 0.01 * generator.standard_normal(300) for _ in range(3)]
+    ratio, low, high = parameters_tables.scatter_ratio(ours, [common])
+    assert low < ratio < high and ratio == pytest.approx(0.5, abs=0.03)
+    assert high - low < 0.1, "the same galaxies are drawn for both"
 
 
 def test_a_run_keeps_its_table_and_a_second_run_measures_nothing(

@@ -36,7 +36,7 @@ def head() -> PhotometricHead:
 def taught(head: PhotometricHead) -> PhotometricHead:
     measured, values = rows(800, seed=1)
     head.standardise(values)
-    head.eval().learn_photometry(measured, values, generator())
+    head.eval().learn_photometry(measured[None], values, generator())
     return head
 
 
@@ -93,6 +93,6 @@ def test_missing_values_do_not_teach(head: PhotometricHead) -> None:
     values[:20] = NAN
     values[30:, 1] = NAN
     head.standardise(values)
-    head.learn_photometry(measured, values, generator())
+    head.learn_photometry(measured[None], values, generator())
     assert all(value.isfinite().all() for value in head.state_dict().values())
     assert all(parameter.grad is None for parameter in head.parameters())

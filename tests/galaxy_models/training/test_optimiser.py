@@ -43,6 +43,16 @@ def test_without_decay_the_network_is_one_group_as_ever() -> None:
     assert encoder_groups(network, 0.3) == [{"module": network, "learning_rate_scale": 0.3}]
 
 
+def test_a_checkpoint_of_another_network_is_refused_in_one_line(tmp_path: Path) -> None:
+    train(tmp_path)
+    content = torch.load(tmp_path / "checkpoint.pt", weights_only=True)
+    weights = {f"old.{name}": value for name, value in content["weights"].items()}
+    torch.save(content | {"weights": weights}, tmp_path / "checkpoint.pt")
+    with pytest.raises(CheckpointError, match=r"checkpoint.pt is of another network; delete it") as refused:
+        train(tmp_path)
+    assert "\n" not in str(refused.value)
+
+
 def test_a_checkpoint_with_other_rates_is_refused(tmp_path: Path) -> None:
     class Slower(Regression):
         def parameter_groups(self) -> list[dict[str, Any]]:
