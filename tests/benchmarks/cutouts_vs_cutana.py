@@ -37,7 +37,8 @@ from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
 from tasks.stamps.part import Part
 from tests.benchmarks.result import report
-from tests.doubles.brick_tree import BrickTree, make_benchmark_bricks
+from tests.doubles.brick_files import BrickTree
+from tests.doubles.brick_tree import make_benchmark_bricks
 
 COLUMNS, ROWS, SIZE, WORKERS = 6, 4, 152, 2
 STAMPS_PER_BRICK = 230

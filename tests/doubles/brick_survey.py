@@ -13,7 +13,8 @@ from tasks.ingest.bricks import Bricks
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
 from tasks.stamps.stamp import Refusal, Stamp
-from tests.doubles.brick_tree import BrickTree, make_brick_tree
+from tests.doubles.brick_files import BrickTree
+from tests.doubles.brick_tree import make_brick_tree
 
 SIZE, SIDE = 48, 400
 BANDS = ["g", "r", "z"]

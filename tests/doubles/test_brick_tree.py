@@ -13,7 +13,8 @@ from astropy.io import fits
 from astropy.table import Table
 from astropy.wcs import WCS
 
-from .brick_tree import BRIGHT_STAR, NOT_PRIMARY, BrickTree, make_benchmark_bricks, make_brick_tree
+from .brick_files import BRIGHT_STAR, NOT_PRIMARY, BrickTree
+from .brick_tree import make_benchmark_bricks, make_brick_tree
 
 SIDE = 300
 HOLED, STARRED = 0, 1

@@ -15,8 +15,8 @@ from infra.profile import ClusterSettings, IngestSettings, Profile
 from infra.settings import Settings
 from tasks.ingest.survey import SurveyDefinition
 from tasks.stage import StageContext
+from tests.doubles.brick_files import BrickTree
 from tests.doubles.brick_survey import Sky, small_tree
-from tests.doubles.brick_tree import BrickTree
 
 
 class Survey:

@@ -22,8 +22,8 @@ from tasks.ingest.ingest import ingest
 from tasks.ingest.tile_files import TileFiles
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.stamp import Refusal, Stamp
+from tests.doubles.brick_files import BrickTree
 from tests.doubles.brick_survey import BANDS, SIDE, SIZE, Sky
-from tests.doubles.brick_tree import BrickTree
 from tests.doubles.file_server import serve
 
 LEGACY = "coadd/{tile:.3}/{tile}/legacysurvey-{tile}"

@@ -22,8 +22,8 @@ from tasks.stamps.dataset import StampDataset
 from tasks.stamps.errors import DamagedShardError, LostShardError
 from tasks.stamps.loader import StampBatches
 from tasks.stamps.storage import open_storage
+from tests.doubles.brick_files import BrickTree
 from tests.doubles.brick_survey import Sky
-from tests.doubles.brick_tree import BrickTree
 from tests.doubles.object_store import CREDENTIALS, ObjectStore, object_store
 
 pytestmark = pytest.mark.slow
