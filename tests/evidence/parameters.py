@@ -90,7 +90,7 @@ def run(bench: Workbench) -> None:
     learnt_from = (
         f"{sizes.test} simulated test galaxies of {sizes.size} px, r of 15.5 to 20; ours learnt from {sizes.train} "
         f"training galaxies in {sizes.steps} steps of {sizes.batch} from random weights, seeds {list(sizes.seeds)}, "
-        f"sigmas scaled on {sizes.validation} validation galaxies."
+        f"sigmas scaled on {sizes.validation} validation galaxies, but for the picture alone."
     )
     results = Results(test, galaxies, answers_of, classical["converged"], learnt_from)
     write_tables(bench, results)
@@ -193,7 +193,8 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
 def answered(
     bench: Workbench, sizes: Sizes, network: MultiTaskNetwork, inputs: InputSpec, fluxes_known: bool = True
 ) -> dict[str, Any]:
-    """Sigmas are scaled on validation stamps, and then the test stamps are answered for: one of `learnt`'s."""
+    """Answers for the test stamps: one of `learnt`'s. Sigmas are scaled on validation stamps where fluxes are known; of
+    the picture alone they are as the network tells them."""
     network.calibration = {}
     validation = _stamps(bench, FIRST_VALIDATION, sizes.validation, sizes)
     scales = _scales(truth(validation), answers(network, inputs, validation, fluxes_known))
