@@ -11,9 +11,8 @@ from infra.remote import file_system, is_local, persistently, shown
 from infra.settings import SKY_VARIABLE
 from infra.stage_folder import canonical_digest
 from tasks.ingest.table_batches import hats_files
+from tasks.ingest.table_file import table_file
 from tasks.ingest.tables import IMAGE_SUFFIXES, kind_of_table
-
-READ_BYTES = 1 << 22
 
 
 def table_digest(place: str) -> str:
@@ -28,22 +27,13 @@ def table_digest(place: str) -> str:
     if members is not None:
         return canonical_digest([[name.removeprefix(place), table_digest(name)] for name in members])
     system, path = file_system(place)
-
-    def read() -> str:
-        if not is_local(system):
-            told = system.info(path)
-            if told.get("ETag"):
-                return f"{told['size']} bytes, ETag {told['ETag']}"
-            return hashlib.sha256(system.cat_file(path)).hexdigest()
-        digest = hashlib.sha256()
-        with system.open(path, "rb") as file:
-            while block := file.read(READ_BYTES):
-                digest.update(block)
-        return digest.hexdigest()
-
     try:
-        return persistently(read, place, attempts=1) if is_local(system) else persistently(read, place)
-    except (OSError, GalaxyError) as error:
+        told = {} if is_local(system) else persistently(lambda: system.info(path), place)
+        if told.get("ETag"):
+            return f"{told['size']} bytes, ETag {told['ETag']}"
+        with table_file(place) as name, open(name, "rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except OSError as error:
         reason = getattr(error, "strerror", None) or error
         raise GalaxyError(
             f"cannot read the catalogue {shown(place)}: {reason}; correct it in the survey definition, "

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import gzip
-import tempfile
 import warnings
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
 from typing import IO, Any
 
 import numpy as np
@@ -17,8 +15,9 @@ from astropy.io import fits
 from astropy.table import Table
 
 from infra.errors import GalaxyError
-from infra.remote import exists, file_system, is_local, join, persistently, shown
+from infra.remote import exists, file_system, join, persistently, shown
 from infra.settings import SKY_VARIABLE
+from tasks.ingest.table_file import table_file
 from tasks.ingest.tables import GZIP, PANDAS_MISSING, columns_as_text, kind_of_table, need_columns
 
 ROWS = 250_000
@@ -100,25 +99,13 @@ def _pieces(
             yield from _pieces(member, wanted, optional, text, what, rows)
         return
     kind = kind_of_table(place, what)
-    with local_file(place) as path:
+    with table_file(place) as path:
         names = _names(kind, path)
         need_columns(pd.DataFrame(columns=names), wanted or [], shown(place), what)
         known = [name for name in optional if name in names]
         chosen = list(dict.fromkeys([*wanted, *known])) if wanted is not None else names
         readers = {"csv": _csv, "parquet": _parquet, "fits": _fits, "votable": _votable}
         yield from readers[kind](path, chosen, text, rows)
-
-
-@contextmanager
-def local_file(place: str) -> Iterator[str]:
-    """Path of a file; a remote one is fetched for as long as the context lasts."""
-    system, path = file_system(place)
-    if is_local(system):
-        yield path
-        return
-    with tempfile.NamedTemporaryFile(suffix=place.rpartition("/")[2]) as file:
-        persistently(lambda: system.get_file(path, file.name), place)
-        yield file.name
 
 
 def _open(path: str) -> IO[bytes]:

@@ -28,6 +28,8 @@ class FileServer(ThreadingHTTPServer):
     ----------
     faults
         Kind to share of requests.
+    passes
+        After so many faults on end of one path, the next request of it succeeds; 0 is never.
     delay
         Seconds that each file takes.
     requests
@@ -40,8 +42,10 @@ class FileServer(ThreadingHTTPServer):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.folder = folder
         self.faults: dict[str, float] = {}
+        self.passes = 0
         self.delay = 0.0
         self.requests: Counter[str] = Counter()
+        self._on_end: Counter[str] = Counter()
         self.chance = random.Random(0)
 
     @property
@@ -49,14 +53,17 @@ class FileServer(ThreadingHTTPServer):
         """Address of the folder."""
         return f"http://127.0.0.1:{self.server_address[1]}"
 
-    def fault(self) -> str | None:
-        """The fault of the next request, or None."""
+    def fault(self, path: str) -> str | None:
+        """The fault of the next request of a path, or None."""
         number = self.chance.random()
-        for kind, share in self.faults.items():
-            number -= share
-            if number < 0:
-                self.requests[kind] += 1
-                return kind
+        if not self.passes or self._on_end[path] < self.passes:
+            for kind, share in self.faults.items():
+                number -= share
+                if number < 0:
+                    self.requests[kind] += 1
+                    self._on_end[path] += 1
+                    return kind
+        self._on_end[path] = 0
         return None
 
     def handle_error(self, request: Any, client_address: Any) -> None:
@@ -83,7 +90,7 @@ class _Handler(BaseHTTPRequestHandler):
     def _answer(self, body: bool) -> None:
         path = self.server.folder / self.path.lstrip("/")
         self.server.requests[self.path] += 1
-        fault = self.server.fault() if body else None
+        fault = self.server.fault(self.path) if body else None
         time.sleep(self.server.delay)
         if not path.is_file():
             self._send(404, b"no such file", body)

@@ -200,7 +200,7 @@ def test_a_failing_connection_changes_nothing(
     monkeypatch.setattr(remote.time, "sleep", lambda _: None)
     expected = ingest(sky.context("local"))
     with serve(tree.root) as server:
-        server.faults = {kind: 0.4}
+        server.faults, server.passes = {kind: 0.7}, remote.ATTEMPTS // 2
         sky.source["root"] = server.url
         found = ingest(sky.context("remote"))
     assert server.requests[kind] > 2

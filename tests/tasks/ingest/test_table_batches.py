@@ -11,6 +11,7 @@ import pandas as pd
 import pytest
 from astropy.table import Table
 
+from infra import remote
 from infra.errors import GalaxyError
 from tasks.ingest.fingerprint import table_digest
 from tasks.ingest.ingest import ingest
@@ -91,6 +92,25 @@ def test_by_url_it_is_the_same(frame: pd.DataFrame, tmp_path: Path, kind: str) -
     with serve(tmp_path) as server:
         far = read_table(f"{server.url}/{kind}", ["id"], "source a")
     pd.testing.assert_frame_equal(far, read_table(str(tmp_path / kind), ["id"], "source a"))
+
+
+@pytest.mark.parametrize("kind", ["a.parquet", "a.csv", "a.csv.gz", "a.fits", "a.vot"])
+@pytest.mark.parametrize("fault", ["drop", "error", "page", "garbage", "short"])
+def test_a_failing_connection_changes_neither_rows_nor_digest(
+    frame: pd.DataFrame, tmp_path: Path, kind: str, fault: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(remote.time, "sleep", lambda _: None)
+    path = write(frame, tmp_path / kind)
+    with serve(tmp_path) as server:
+        server.faults, server.passes = {fault: 1.0}, 2
+        far = read_table(f"{server.url}/{kind}", ["id"], "source a")
+        assert server.requests[fault] == 2
+        assert table_digest(f"{server.url}/{kind}") == table_digest(str(path))
+        assert server.requests[fault] == 4
+        server.passes = 0
+        with pytest.raises(GalaxyError, match=rf"cannot read .*http.*/{kind}.*run again"):
+            read_table(f"{server.url}/{kind}", ["id"], "source a")
+    pd.testing.assert_frame_equal(far, read_table(str(path), ["id"], "source a"))
 
 
 def test_a_column_that_is_not_there_is_named_with_those_that_are(frame: pd.DataFrame, tmp_path: Path) -> None:
