@@ -1,4 +1,4 @@
-"""A small prepared dataset on disk: two sources of drawn shapes, one with classes."""
+"""A small prepared dataset on disk, two sources of drawn shapes, one with classes; a tiny pre-trained model."""
 
 from __future__ import annotations
 
@@ -22,6 +22,7 @@ from tasks.stamps.layout import StampLayout
 from tasks.stamps.part import QUARANTINE_COLUMNS, Part
 from tasks.stamps.row_groups import one_piece
 from tasks.stamps.stamp import Refusal, Stamp
+from tests.doubles.labelled_ellipses import save_untrained
 
 SIDE = 40
 COUNT = 96
@@ -156,3 +157,9 @@ def drawn_context(
         return StageContext(**{**fields, **rest})
 
     return make
+
+
+@pytest.fixture(scope="session")
+def pretrained(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder of a tiny model for labelled ellipses, as pre-training leaves one, with random weights."""
+    return save_untrained(tmp_path_factory.mktemp("lvm"))

@@ -1,0 +1,67 @@
+"""Fine-tuning on fluxes restores fluxes, and tells parameters from photometry beside the picture."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from galaxy_models.predictor import load_predictor
+from tasks.train import finetune as stage
+from tests.doubles.labelled_ellipses import context_of, prepared_of
+
+
+@pytest.mark.parametrize("stop_at", [3, 7])
+def test_with_photometry_a_killed_run_ends_the_same(
+    tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
+) -> None:
+    """Before the first checkpoint and after it: what is learnt before the training is learnt again."""
+    monkeypatch.setattr(stage, "open_prepared", lambda context: prepared_of("nanomaggy"))
+    options: dict[str, Any] = {"max_steps": 12, "evaluate_steps": 5, "checkpoint_steps": 5}
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        if total == 12 and done == stop_at:
+            raise KeyboardInterrupt
+
+    whole = stage.finetune(context_of(tmp_path / "whole", pretrained, "nanomaggy", **options))
+    with pytest.raises((KeyboardInterrupt, SystemExit)):
+        stage.finetune(context_of(tmp_path / "cut", pretrained, "nanomaggy", progress=stop, **options))
+    torch.set_num_threads(2)  # as after a start that skipped what is done before
+    again = stage.finetune(context_of(tmp_path / "cut", pretrained, "nanomaggy", **options))
+    assert again["weights_digest"] == whole["weights_digest"] and again["metrics"] == whole["metrics"]
+
+
+def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    fake = prepared_of("nanomaggy")
+    fake.table["psf_size_g"] = 1.3
+    monkeypatch.setattr(stage, "open_prepared", lambda context: fake)
+    context = context_of(tmp_path, pretrained, "nanomaggy", max_steps=3, evaluate_steps=3)
+    result = stage.finetune(context)
+    assert result["parameters"]["restoration_space"] == "flux"
+    assert result["metrics"]["near.restoration.psnr_gain_db"] > 1, "the blur is known, and undone"
+    predictor = load_predictor(Path(result["model"]))
+    fluxes = fake.dataset.images[:2].astype(np.float32)
+    restored = predictor.restore(fluxes, "nanomaggy", 0.262, seeing=[1.6, 1.5, 1.4], noise=[0.006, 0.006, 0.006])
+    assert restored.shape == (2, 3, 32, 32)
+    assert (restored.max(axis=(2, 3)) > fluxes[..., 4:-4, 4:-4].max(axis=(2, 3))).mean() > 0.5, "cores are sharper"
+
+
+def test_parameters_of_fluxes_are_known_from_photometry_before_the_network_has_learnt_anything(
+    tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    errors, coverage = {}, {}
+    for units in ("nanomaggy", "rgb"):
+        monkeypatch.setattr(stage, "open_prepared", lambda context, units=units: prepared_of(units))
+        context = context_of(tmp_path / units, pretrained, units, max_steps=2, evaluate_steps=2, learning_rate=1e-5)
+        metrics = stage.finetune(context)["metrics"]
+        errors[units] = metrics["size.axis_ratio.rmse"] / metrics["size.axis_ratio.rmse_of_mean"]
+        if units == "nanomaggy":
+            errors["of pictures"] = (
+                metrics["size.of_pictures.axis_ratio.rmse"] / metrics["size.of_pictures.axis_ratio.rmse_of_mean"]
+            )
+            coverage = {of: metrics[f"size{of}.axis_ratio.coverage"] for of in ("", ".of_pictures")}
+    assert errors["nanomaggy"] < 0.4 < 0.9 < min(errors["rgb"], errors["of pictures"])
+    assert all(0.4 < share < 0.95 for share in coverage.values()), "each answer's sigmas have a scale of their own"
