@@ -25,9 +25,9 @@ def class_names(table: LabelTable) -> list[str]:
 
 
 def class_codes(catalog: pd.DataFrame, table: LabelTable) -> np.ndarray:
-    """(N,) int64 place of each row's class in `class_names`; -1 where there is no label."""
-    codes = pd.Categorical(catalog[f"label.{table.name}"].to_numpy(object), categories=class_names(table)).codes
-    return np.asarray(codes, np.int64)
+    """(N,) int64 place of each row's class in `class_names`; -1 where there is no label, or one of no class here."""
+    labels = pd.Index(catalog[f"label.{table.name}"], dtype=object)
+    return np.asarray(pd.Index(class_names(table), dtype=object).get_indexer(labels), np.int64)
 
 
 def vote_fractions(catalog: pd.DataFrame, table: LabelTable) -> dict[str, np.ndarray]:

@@ -25,7 +25,7 @@ from galaxy_models.calibration import sigma_scale
 from galaxy_models.degradation import SURVEY_PIXEL_SCALE
 from galaxy_models.inputs import InputSpec
 from galaxy_models.lvm import build_lvm
-from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
+from galaxy_models.multitask import SCALE_OF_PICTURES, HeadScheme, MultiTaskNetwork
 from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import Objective, fit
 from tasks.train.finetune import PHOTOMETRY_STAMPS
@@ -90,7 +90,7 @@ def run(bench: Workbench) -> None:
     learnt_from = (
         f"{sizes.test} simulated test galaxies of {sizes.size} px, r of 15.5 to 20; ours learnt from {sizes.train} "
         f"training galaxies in {sizes.steps} steps of {sizes.batch} from random weights, seeds {list(sizes.seeds)}, "
-        f"sigmas scaled on {sizes.validation} validation galaxies, but for the picture alone."
+        f"sigmas scaled on {sizes.validation} validation galaxies."
     )
     results = Results(test, galaxies, answers_of, classical["converged"], learnt_from)
     write_tables(bench, results)
@@ -193,12 +193,11 @@ def learnt(bench: Workbench, sizes: Sizes, seed: int) -> dict[str, Any]:
 def answered(
     bench: Workbench, sizes: Sizes, network: MultiTaskNetwork, inputs: InputSpec, fluxes_known: bool = True
 ) -> dict[str, Any]:
-    """Answers for the test stamps: one of `learnt`'s. Sigmas are scaled on validation stamps where fluxes are known; of
-    the picture alone they are as the network tells them."""
+    """Answers for the test stamps: one of `learnt`'s, with sigmas that are scaled on validation stamps."""
     network.calibration = {}
     validation = _stamps(bench, FIRST_VALIDATION, sizes.validation, sizes)
     scales = _scales(truth(validation), answers(network, inputs, validation, fluxes_known))
-    network.calibration = {TABLE: {"sigma_scale": scales}}
+    network.calibration = {TABLE: {"sigma_scale" if fluxes_known else SCALE_OF_PICTURES: scales}}
     test = _stamps(bench, FIRST_TEST, sizes.test, sizes)
     started = time.process_time()
     answer = answers(network, inputs, test, fluxes_known)
