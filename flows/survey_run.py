@@ -53,7 +53,7 @@ def survey_run(
         for stage in chosen:
             missing = chain.missing_labels(stage)
             if missing and stages.strip() == "all":
-                progress_of(stage)(1, 1, f"left out: no label table of {chain.survey.name} feeds `{missing}`")
+                progress_of(stage)(1, 1, f"left out: no label table of {chain.survey.name} feeds {missing}")
                 continue
             results[stage] = FLOWS[stage](survey=survey, profile=profile)
             tracked.link_stage(stage, Path(results[stage]["folder"]))

@@ -32,6 +32,29 @@ def balanced_accuracy(truth: ArrayLike, predicted: ArrayLike) -> float:
     return float(np.mean(shares)) if shares else float("nan")
 
 
+def object_errors(truth: ArrayLike, value: ArrayLike, *, in_spreads: bool = False) -> Floats:
+    """(N,) mean absolute error of each object over what is known of it; NaN where nothing is.
+
+    Parameters
+    ----------
+    truth
+        (N, P) numbers; NaN for unknown.
+    value
+        (N, P) answers.
+    in_spreads
+        Whether errors are in units of each column's standard deviation over the objects, so that numbers of several
+        units can be put together.
+    """
+    true, answer = np.asarray(truth, dtype=np.float64), np.asarray(value, dtype=np.float64)
+    known = np.isfinite(true)
+    errors = np.where(known, np.abs(answer - true), 0.0)
+    if in_spreads:
+        spread = np.array([column[of].std() if of.any() else 0.0 for column, of in zip(true.T, known.T, strict=True)])
+        errors /= np.where(spread > 0, spread, 1.0)
+    counts = known.sum(axis=1)
+    return np.where(counts > 0, errors.sum(axis=1) / np.maximum(counts, 1), np.nan)
+
+
 def auc(positive: ArrayLike, scores: ArrayLike) -> float:
     """Area under the ROC curve: the chance that a positive outscores a negative, ties counting half.
 

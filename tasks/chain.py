@@ -30,8 +30,12 @@ READS: Mapping[str, tuple[str, ...]] = {
 
 STAGES = tuple(READS)
 
-LABELS: Mapping[str, str] = {"finetune": "classification", "align": "align", "find-lenses": "lens"}
-"""Each stage that cannot do without labels, and the task that a label table must feed for it."""
+LABELS: Mapping[str, tuple[str, ...]] = {
+    "finetune": ("classification", "votes", "parameters"),
+    "align": ("align",),
+    "find-lenses": ("lens",),
+}
+"""Each stage that cannot do without labels, and the tasks of which a label table must feed one for it."""
 
 MODELS: Mapping[str, str] = {
     "pretrain": "galaxy-lvm",
@@ -77,9 +81,9 @@ class Chain:
     models: Mapping[str, str] = field(default_factory=dict)
 
     def missing_labels(self, stage: str) -> str:
-        """The task that no label table of the survey feeds, so that `stage` has nothing to learn; empty if it has."""
-        task = LABELS.get(stage, "")
-        return task if task and not self.survey.tables(task) else ""
+        """The tasks that no label table of the survey feeds, so that `stage` has nothing to learn; empty if it has."""
+        tasks = LABELS.get(stage, ())
+        return "" if any(self.survey.tables(task) for task in tasks) else " or ".join(tasks)
 
     def folder(self, stage: str) -> StageFolder:
         """The folder of `stage` for these inputs.

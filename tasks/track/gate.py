@@ -4,7 +4,7 @@ What a training stage hands over is `result["evaluation"]`: `metric` (name), `hi
 of a Parquet table with one row per object of its fixed evaluation set:
 
 - `object_id`: string, unique.
-- `label`: the truth, a class name or a number.
+- `label`: the truth, a class name, a number, or several as text; `truth.<name>` then has each as a number.
 - `score` (optional): float, what the model earned for this object: 1 or 0 for right or wrong, or the object's own
   value of a metric that is a mean (a PSNR, an error). For a metric whose name ends in `auc` or `average_precision`:
   the model's score.

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from galaxy_models.metrics import knn_precision
 from infra.errors import GalaxyError
 from infra.settings import Settings
+from tasks.evaluation_errors import STEMS, errors, known_names
 from tasks.stamps.dataset import StampDataset
 from tasks.track.answers import answer_rows
 from tasks.track.registry import load_registered
@@ -42,8 +43,9 @@ def score(columns: Mapping[str, NDArray[Any]], table: pd.DataFrame, metric: str)
     """(N,) scores from a model's columns, by what the metric's name ends in.
 
     `accuracy`: 1 where the most probable class is the label; the classes are the categories of the labels, if they have
-    some. `knn_precision`: the share of a query's ten nearest in the gallery that have its label, NaN for the gallery
-    (rows whose `role` is not `query`). `auc` and `average_precision`: the `lens_score`.
+    some. `fraction_error` and `scaled_error`: see `tasks/evaluation_errors.py`. `knn_precision`: the share of a query's
+    ten nearest in the gallery that have its label, NaN for the gallery (rows whose `role` is not `query`). `auc` and
+    `average_precision`: the `lens_score`.
 
     Raises
     ------
@@ -56,9 +58,12 @@ def score(columns: Mapping[str, NDArray[Any]], table: pd.DataFrame, metric: str)
         column = table["label"]
         categorical = isinstance(column.dtype, pd.CategoricalDtype)
         classes = sorted(map(str, column.cat.categories if categorical else set(labels)))
-        names = _class_columns(columns, classes, metric.partition(".")[0])
+        names = _columns_of(columns, classes, "p_", metric.partition(".")[0])
         probabilities = np.stack([columns[name] for name in names], axis=1)
         return (np.array(classes, dtype=object)[probabilities.argmax(axis=1)] == labels).astype(np.float64)
+    if kind in STEMS:
+        names = _columns_of(columns, known_names(table), STEMS[kind], metric.partition(".")[0])
+        return errors(table, np.stack([columns[name] for name in names], axis=1), metric)
     if kind == "knn_precision" and "embedding" in columns and "role" in table:
         query = (table["role"] == "query").to_numpy()
         vectors, codes = columns["embedding"], pd.factorize(labels)[0]
@@ -70,12 +75,13 @@ def score(columns: Mapping[str, NDArray[Any]], table: pd.DataFrame, metric: str)
     raise GalaxyError(f"no score for the metric {metric} follows from its columns {', '.join(sorted(columns)[:6])}")
 
 
-def _class_columns(columns: Mapping[str, NDArray[Any]], classes: list[str], table: str) -> list[str]:
-    for prefix in (f"p_{table}_", "p_"):
-        names = [prefix + label for label in classes]
+def _columns_of(columns: Mapping[str, NDArray[Any]], wanted: list[str], stem: str, table: str) -> list[str]:
+    """The model's columns of a table's classes, answers or parameters, whether or not they carry the table's name."""
+    for prefix in (f"{stem}{table}_", stem):
+        names = [prefix + name for name in wanted]
         if all(name in columns for name in names):
             return names
-    raise GalaxyError(f"it does not know all of the classes {', '.join(classes)}")
+    raise GalaxyError(f"it does not know all of {', '.join(wanted)}")
 
 
 def _rows(dataset: StampDataset, table: pd.DataFrame) -> NDArray[np.int64]:

@@ -1,4 +1,4 @@
-"""Multi-task fine-tuning: classification (with votes), restoration, reconstruction and parameters on one encoder."""
+"""Multi-task fine-tuning: classification (with votes), parameters, restoration and reconstruction on one encoder."""
 
 from __future__ import annotations
 
@@ -37,6 +37,7 @@ from tasks.train.common import (
 )
 from tasks.train.degraded_pairs import degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
+from tasks.train.finetune_evaluation import first_tested, headline_of, higher_is_better
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
 from tasks.train.finetune_report import Report
 from tasks.train.finetune_scores import BATCH, Scorer, calibrate, uncalibrated, validation_scores
@@ -67,7 +68,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     Raises
     ------
     GalaxyError
-        If no label table can teach classification or test it, or the settings do not fit the tasks.
+        If no label table can teach anything or test it, or the settings do not fit the tasks.
     """
     settings = context.profile.finetune
     torch.set_num_threads(context.profile.threads)  # photometry is learnt before `fit` sets them
@@ -75,7 +76,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
     inputs = _inputs(context, prepared, base)
     tables = [table.thinned(settings.working_stamps) for table in labelled_stamps(context.survey, prepared.table)]
-    first = _first_tested(tables)
+    first = first_tested(tables)
     labelled = np.unique(np.concatenate([table.rows[table.positions("train")] for table in tables]))
     images = _image_rows(prepared, settings)
     everything = np.concatenate([*(table.rows for table in tables), *images.values()])
@@ -243,18 +244,6 @@ def _calibration(scorer: Scorer, network: MultiTaskNetwork, tables: Sequence[Lab
     return calibration
 
 
-def _first_tested(tables: Sequence[LabelledStamps]) -> LabelledStamps:
-    """The first class table with test stamps: headline and evaluation set are its."""
-    classes = [table for table in tables if table.scheme.kind == "classes"]
-    tested = [table for table in classes if len(table.positions("test"))]
-    if not tested:
-        raise GalaxyError(
-            f"no class table has usable stamps in the split `test` (tables: {[t.scheme.table for t in classes]}), so "
-            "the model could not be evaluated; label more objects, or enlarge the test part of the split"
-        )
-    return tested[0]
-
-
 def _result(
     context: StageContext,
     prepared: PreparedDataset,
@@ -285,7 +274,7 @@ def _result(
     )
     model = context.folder / "model"
     save_model(model, card, network)
-    headline = f"{first.scheme.table}.accuracy"
+    headline = headline_of(first.scheme)
     return {
         "model": str(model),
         "weights_digest": weights_digest(model),
@@ -297,23 +286,17 @@ def _result(
             context.folder,
             _evaluation_set(prepared.table, first, report),
             headline,
-            higher_is_better=True,
+            higher_is_better=higher_is_better(first.scheme),
             digest_columns=("object_id", "label"),
         ),
     }
 
 
-def _evaluation_set(table: pd.DataFrame, first: LabelledStamps, report: Report) -> pd.DataFrame:
-    """The test stamps of the first tested class table with their classes, and whether this version got them right."""
-    probabilities, codes = report.answers[first.scheme.table]
-    scores = pd.DataFrame(
-        {
-            "object_id": table["object_id"].to_numpy()[first.rows[first.positions("test")]],
-            "label": pd.Categorical(np.array(first.scheme.names)[codes], categories=first.scheme.names),
-            "score": (probabilities.argmax(axis=1) == codes).astype(np.float64),
-        }
-    )
-    return scores.sort_values("object_id", ignore_index=True)
+def _evaluation_set(catalogue: pd.DataFrame, first: LabelledStamps, report: Report) -> pd.DataFrame:
+    """The test stamps of the table that the model is judged by, and what this version earned for each."""
+    scores = report.evaluations[first.scheme.table]
+    ids = catalogue["object_id"].to_numpy()[first.rows[first.positions("test")]]
+    return scores.assign(object_id=ids).sort_values("object_id", ignore_index=True)
 
 
 def _parameters(

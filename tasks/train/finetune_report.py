@@ -18,6 +18,7 @@ from galaxy_models.multitask import FLUX, SCALE_OF_PICTURES, MultiTaskNetwork
 from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import History
 from tasks.figures import save_confusion
+from tasks.train.finetune_evaluation import class_evaluation, error_evaluation, headline_of
 from tasks.train.finetune_figures import (
     SHOWN,
     save_coverage,
@@ -55,6 +56,8 @@ class Report:
         Files, in the order they were made.
     answers
         Class table to (n, K) calibrated probabilities and (n,) true codes of its test stamps.
+    evaluations
+        Each table to what the gate judges of its test stamps, in their order: `label` and `score`, and `truth.<name>`.
     """
 
     def __init__(
@@ -73,6 +76,7 @@ class Report:
         self.metrics: dict[str, float] = {}
         self.figures: list[Path] = []
         self.answers: dict[str, tuple[NDArray[np.floating[Any]], NDArray[np.int64]]] = {}
+        self.evaluations: dict[str, pd.DataFrame] = {}
         self._uncalibrated: dict[str, NDArray[np.floating[Any]]] = {}
 
     def heads(self) -> None:
@@ -95,7 +99,10 @@ class Report:
                 self._add({f"{name}.calibration_error.uncalibrated": expected_calibration_error(raw, codes)})
                 self._confusion(table, probabilities, codes)
                 self.answers[name], self._uncalibrated[name] = (probabilities, codes), raw
+                self.evaluations[name] = class_evaluation(table.scheme, probabilities, codes)
                 continue
+            self.evaluations[table.scheme.table] = error_evaluation(table.scheme, answer, targets)
+            self._add({headline_of(table.scheme): float(self.evaluations[table.scheme.table]["score"].mean())})
             scales = calibration["sigma_scale"]
             if table.scheme.kind == "votes":
                 self._add(vote_metrics(table.scheme, answer, targets, taught, scales))

@@ -77,16 +77,16 @@ def labelled_stamps(survey: SurveyDefinition, table: pd.DataFrame) -> list[Label
     Raises
     ------
     GalaxyError
-        If no class table has two classes among the train stamps.
+        If no table has.
     """
     wanted = [label for label in survey.labels if {"classification", "votes", "parameters"} & set(label.feeds)]
     found = [_reduce(label, table) for label in wanted]
     usable = [stamps for stamps in found if _teaches(stamps)]
-    if not any(stamps.scheme.kind == "classes" for stamps in usable):
+    if not usable:
         raise GalaxyError(
-            f"survey {survey.name}: no label table that feeds `classification` has two classes among the usable train "
-            f"stamps (tables: {[label.name for label in survey.tables('classification')]}); add labels, or leave out "
-            "the stage finetune"
+            f"survey {survey.name}: no label table that feeds classification, votes or parameters has two classes, or "
+            f"two stamps with numbers, among the usable train stamps (tables: {[label.name for label in wanted]}); add "
+            "labels, or leave out the stage finetune"
         )
     return usable
 

@@ -48,6 +48,18 @@ def test_the_surveys_of_the_readme_are_valid_and_leave_out_what_they_have_no_lab
     assert missing == [["finetune", "align", "find-lenses"], ["find-lenses"]]  # tiles without labels, labelled pictures
 
 
+@pytest.mark.parametrize("name", ["bricks", "stein"])
+def test_a_survey_with_parameters_alone_is_fine_tuned(name: str, tmp_path: Path, monkeypatch) -> None:
+    for variable in ("GALAXY_BRICKS", "GALAXY_CATALOGUE", "GALAXY_STEIN"):
+        monkeypatch.setenv(variable, str(tmp_path / "positions.csv"))
+    settings = Settings(home=tmp_path, sky=tmp_path, mlflow_uri="")
+    chain = Chain(load_survey(name), load_profile("laptop"), settings)
+    missing = {stage: chain.missing_labels(stage) for stage in STAGES}
+    assert missing["finetune"] == "" and missing["find-lenses"] == "lens"
+    chain = Chain(chain.survey.model_copy(update={"labels": []}), chain.profile, settings)
+    assert chain.missing_labels("finetune") == "classification or votes or parameters"
+
+
 def test_stages_are_run_in_the_chains_order_whatever_order_they_are_named_in() -> None:
     assert chosen_stages("infer, ingest") == ("ingest", "infer")
     with pytest.raises(GalaxyError, match="no such stage: digest"):

@@ -12,6 +12,7 @@ import pytest
 from galaxy_models.predictor import load_predictor
 from infra.errors import GalaxyError
 from tasks.ingest.survey import SurveyDefinition
+from tasks.track.scores import score
 from tasks.train import finetune as stage
 from tests.doubles.labelled_ellipses import STEPS, FakePrepared, context_of, prepared_of, survey_of
 
@@ -150,18 +151,42 @@ def test_a_table_without_validation_or_test_stamps_trains_uncalibrated_and_gives
     assert len(pd.read_parquet(result["evaluation"]["scores"])) == result["metrics"]["shape.test_stamps"]
 
 
-def test_classes_that_nothing_tests_are_refused_before_training(
+@pytest.mark.parametrize(("kind", "headline"), [("votes", "asked.fraction_error"), ("values", "size.scaled_error")])
+def test_without_classes_it_is_judged_by_the_error_of_votes_or_parameters(
+    tmp_path: Path, pretrained: Path, prepared: FakePrepared, kind: str, headline: str
+) -> None:
+    context = context_of(tmp_path, pretrained)
+    labels = [label for label in survey_of("rgb").labels if label.kind == kind]
+    object.__setattr__(context, "survey", context.survey.model_copy(update={"labels": labels}))
+    result = stage.finetune(context)
+    evaluation = result["evaluation"]
+    assert result["headline"] == evaluation["metric"] == headline and not evaluation["higher_is_better"]
+    table = pd.read_parquet(evaluation["scores"])
+    assert table["score"].mean() == pytest.approx(result["metrics"][headline])
+    truth = table[[name for name in table if name.startswith("truth.")]]
+    of_mean = ((truth - truth.mean()) / (truth.std(ddof=0) if kind == "values" else 1)).abs().mean().mean()
+    assert result["metrics"][headline] < 0.6 * of_mean, "it has learnt something"
+    rows = prepared.table.set_index("object_id").index.get_indexer(table["object_id"])
+    columns = load_predictor(Path(result["model"])).predict(
+        prepared.dataset.images[rows] / np.float32(255), "rgb", 0.262
+    )
+    again = score(columns, table.drop(columns="score"), headline)
+    np.testing.assert_allclose(again, table["score"], atol=1e-3)
+
+
+def test_labels_that_nothing_tests_are_refused_before_training(
     tmp_path: Path, pretrained: Path, prepared: FakePrepared
 ) -> None:
-    prepared.table.loc[prepared.table["split"] == "test", "label.shape"] = None
-    with pytest.raises(GalaxyError, match=r"`test` .*\['shape'\].*label more"):
+    prepared.table.loc[prepared.table["split"] == "test", "split"] = "guard"
+    with pytest.raises(GalaxyError, match=r"`test` .*'shape', 'asked', 'size'.*label more"):
         stage.finetune(context_of(tmp_path, pretrained))
     assert list(tmp_path.iterdir()) == []
 
 
-def test_without_classes_it_says_so(tmp_path: Path, pretrained: Path, prepared: FakePrepared) -> None:
+def test_without_any_label_it_says_so(tmp_path: Path, pretrained: Path, prepared: FakePrepared) -> None:
     prepared.table["label.shape"] = None
-    with pytest.raises(GalaxyError, match=r"classification.*\['shape'\]"):
+    prepared.table[["votes.asked.bar.yes", "votes.asked.bar.no", "value.size.axis_ratio"]] = np.nan
+    with pytest.raises(GalaxyError, match=r"classification, votes or parameters.*'shape', 'asked', 'size'"):
         stage.finetune(context_of(tmp_path, pretrained))
 
 
