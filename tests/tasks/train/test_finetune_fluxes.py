@@ -10,8 +10,13 @@ import pytest
 import torch
 
 from galaxy_models.predictor import load_predictor
+from tasks.ingest.ingest import ingest
+from tasks.ingest.survey import load_survey
+from tasks.stamps.dataset import StampDataset
 from tasks.train import finetune as stage
-from tests.doubles.labelled_ellipses import context_of, prepared_of
+from tests.doubles.brick_survey import Sky
+from tests.doubles.brick_tree import make_brick_tree
+from tests.doubles.labelled_ellipses import FakePrepared, context_of, prepared_of
 
 
 @pytest.mark.parametrize("stop_at", [3, 7])
@@ -65,3 +70,27 @@ def test_parameters_of_fluxes_are_known_from_photometry_before_the_network_has_l
             coverage = {of: metrics[f"size{of}.axis_ratio.coverage"] for of in ("", ".of_pictures")}
     assert errors["nanomaggy"] < 0.4 < 0.9 < min(errors["rgb"], errors["of pictures"])
     assert all(0.4 < share < 0.95 for share in coverage.values()), "each answer's sigmas have a scale of their own"
+
+
+def test_tractors_shapes_are_learnt_from_bricks_that_have_no_other_label(
+    tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sky = Sky(make_brick_tree(tmp_path / "tree", side=500, step=0.03, galaxies_per_brick=60, seed=3), tmp_path)
+    sky.source |= {"tractor": "tractor/{tile:.3}/tractor-{tile}.fits"}
+    with monkeypatch.context() as patch:
+        patch.setenv("GALAXY_BRICKS", "unused")
+        patch.setenv("GALAXY_CATALOGUE", "unused")
+        label = load_survey("bricks").labels[0]
+    sky.survey["labels"] = [label.model_dump() | {"source": "sky"}]
+    dataset = StampDataset.open(ingest(sky.context("ingest"))["dataset"])
+    table = dataset.catalog.reset_index(drop=True)
+    table["split"] = np.resize(["train", "train", "train", "validation", "test"], len(table))
+    table["usable"] = table["state"] == "valid"
+    monkeypatch.setattr(stage, "open_prepared", lambda context: FakePrepared(dataset, table))
+    context = context_of(tmp_path / "finetune", pretrained, "nanomaggy", max_steps=4, evaluate_steps=4)
+    object.__setattr__(context, "survey", sky.definition())
+    result = stage.finetune(context)
+    metrics = result["metrics"]
+    assert result["headline"] == "shape.scaled_error" and metrics["shape.scaled_error"] < 0.8
+    for name in ("half_light_radius", "axis_ratio"):
+        assert metrics[f"shape.{name}.rmse"] < 0.9 * metrics[f"shape.{name}.rmse_of_mean"]
