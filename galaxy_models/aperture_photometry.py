@@ -48,7 +48,12 @@ LARGEST_SIZE, LARGEST_ELLIPTICITY = 4.0, 2.0
 
 def photometry_size(bands: int) -> int:
     """How many numbers `aperture_photometry` gives for fluxes in so many bands."""
-    return bands * (APERTURES + 2 * WINDOWS + 1)
+    return bands * (APERTURES + 2 * WINDOWS + 1) + direction_size(bands)
+
+
+def direction_size(bands: int) -> int:
+    """How many of them, the last ones, turn with the stamp."""
+    return bands * 2 * WINDOWS
 
 
 def aperture_photometry(flux: Tensor) -> Tensor:
@@ -66,8 +71,9 @@ def aperture_photometry(flux: Tensor) -> Tensor:
         the `REFERENCE` aperture, and of each later band less that of the band before; of each band what every aperture
         has more than the next smaller one; under each window of sigma s the size (xx + yy) / s^2 and the ellipticity
         |xx - yy, 2 xy| / (xx + yy) by central second moments, each times S^2 / (S^2 + 9) with S the signal to noise
-        under the window; and the light of the sky that was taken off the whole square. Nothing depends on how the stamp
-        is turned or mirrored, but for what a square grid of pixels does.
+        under the window; and the light of the sky that was taken off the whole square. None of these depends on how
+        the stamp is turned or mirrored, but for what a square grid of pixels does. The last `direction_size(C)` numbers
+        do: of each band and window the ellipticity's two components, e1 and e2 as in `ellipticity.py` with south first.
 
     Notes
     -----
@@ -84,13 +90,15 @@ def aperture_photometry(flux: Tensor) -> Tensor:
         apertures, moments = sums.split([APERTURES, MOMENTS * WINDOWS], dim=1)
         told = (apertures / SOFTENING).asinh().view(count, bands, APERTURES)
         reference = told[:, :, REFERENCE]
+        shapes, directions = _shapes(moments.view(-1, WINDOWS, MOMENTS), scatter, side)
         return torch.cat(
             [
                 reference[:, :1],
                 reference.diff(dim=1),
                 told.diff(dim=2).flatten(1),
-                _shapes(moments.view(-1, WINDOWS, MOMENTS), scatter, side).view(count, -1),
+                shapes.view(count, -1),
                 (sky * side**2 / SOFTENING).asinh().view(count, bands),
+                directions.view(count, -1),
             ],
             dim=1,
         )
@@ -134,8 +142,16 @@ def _sky(light: Tensor, side: int) -> tuple[Tensor, Tensor]:
     return level * (1 - (SIGMAS * error / level.abs().clamp_min(1e-9)).square()).clamp_min(0), scatter
 
 
-def _shapes(moments: Tensor, scatter: Tensor, side: int) -> Tensor:
-    """(M, WINDOWS, MOMENTS) sums of 1, x, y, xx, yy and xy, in units of each window, to (M, 2 WINDOWS)."""
+def _shapes(moments: Tensor, scatter: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    """Of (M, WINDOWS, MOMENTS) sums of 1, x, y, xx, yy and xy, in units of each window.
+
+    Returns
+    -------
+    Tensor
+        (M, 2 WINDOWS) sizes and ellipticities.
+    Tensor
+        (M, WINDOWS, 2) of each ellipticity e1 and e2.
+    """
     total = moments[..., 0]
     # a window exp(-r^2 / 2 s^2) has squares of the sum pi s^2
     noise = scatter[:, None] * math.sqrt(math.pi) * scatter.new_tensor(_windows(side))
@@ -143,10 +159,12 @@ def _shapes(moments: Tensor, scatter: Tensor, side: int) -> Tensor:
     x, y, xx, yy, xy = (moments[..., 1:] / torch.where(total.abs() < 1e-6, 1e-6, total)[..., None]).unbind(-1)
     xx, yy, xy = xx - x * x, yy - y * y, xy - x * y
     size = xx + yy
-    ellipticity = ((xx - yy).square() + 4 * xy.square()).sqrt() / size.abs().clamp_min(1e-3)
-    return torch.cat(
-        [size.clamp(-LARGEST_SIZE, LARGEST_SIZE) * trust, ellipticity.clamp_max(LARGEST_ELLIPTICITY) * trust], dim=1
-    )
+    # east is left and row 0 south: along columns is e1 = 1, and what rises to the right has a negative e2
+    direction = torch.stack([yy - xx, -2 * xy], dim=-1) / size.abs().clamp_min(1e-3)[..., None]
+    ellipticity = direction.norm(dim=-1)
+    believed = ellipticity.clamp_max(LARGEST_ELLIPTICITY) * trust
+    direction = direction * (believed / ellipticity.clamp_min(1e-6))[..., None]
+    return torch.cat([size.clamp(-LARGEST_SIZE, LARGEST_SIZE) * trust, believed], dim=1), direction
 
 
 @lru_cache(maxsize=4)

@@ -53,10 +53,26 @@ def turned(values: Tensor, names: Sequence[str], angle: Tensor, south_first: boo
     if not set(ORIENTED) <= set(names):
         return values
     first, second = (list(names).index(name) for name in ORIENTED)
+    result = values.clone()
+    result[:, [first, second]] = _turned_pairs(values[:, None, [first, second]], angle, south_first)[:, 0]
+    return result
+
+
+def turned_at_the_end(numbers: Tensor, count: int, angle: Tensor, south_first: bool) -> Tensor:
+    """(N, M) numbers of stamps that have been turned, of which the last `count` are pairs of e1 and e2.
+
+    See `turned` for the other parameters.
+    """
+    if not count:
+        return numbers
+    pairs = _turned_pairs(numbers[:, -count:].unflatten(1, (-1, 2)), angle, south_first)
+    return torch.cat([numbers[:, :-count], pairs.flatten(1)], dim=1)
+
+
+def _turned_pairs(pairs: Tensor, angle: Tensor, south_first: bool) -> Tensor:
+    """(N, K, 2) of e1 and e2."""
     # with north on top and east left, position angles grow counter-clockwise
     twice = torch.deg2rad(angle) * (-2 if south_first else 2)
-    e1, e2 = values[:, first], values[:, second]
-    result = values.clone()
-    result[:, first] = e1 * torch.cos(twice) - e2 * torch.sin(twice)
-    result[:, second] = e1 * torch.sin(twice) + e2 * torch.cos(twice)
-    return result
+    cosine, sine = torch.cos(twice)[:, None], torch.sin(twice)[:, None]
+    e1, e2 = pairs.unbind(-1)
+    return torch.stack([e1 * cosine - e2 * sine, e1 * sine + e2 * cosine], dim=-1)

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from .aperture_photometry import aperture_photometry, photometry_size
+from .aperture_photometry import aperture_photometry, direction_size, photometry_size
 from .card import CardError, ModelCard
 from .degradation import Degradation
+from .ellipticity import turned_at_the_end
 from .flux_restoration import restore_flux
 from .heads import ClassificationHead, ParameterHead, VotesHead
 from .lvm import GalaxyLVM, architecture, from_architecture
@@ -139,8 +140,9 @@ class MultiTaskNetwork(nn.Module):
         features = 2 * sum(lvm.channels)
         self.norm = nn.LayerNorm(features)
         told = lvm.answers is not None
-        size = photometry_size(photometry_bands)
-        self.heads = nn.ModuleDict({scheme.table: _head(scheme, features, told, size) for scheme in self.schemes})
+        self.heads = nn.ModuleDict(
+            {scheme.table: _head(scheme, features, told, photometry_bands) for scheme in self.schemes}
+        )
         if len(self.heads) != len(self.schemes):
             raise ValueError(f"tables must differ, not {[scheme.table for scheme in self.schemes]}")
         self.restoration = RestorationHead()
@@ -169,7 +171,7 @@ class MultiTaskNetwork(nn.Module):
                 return seen
             return torch.cat([seen, self.lvm.tell(pooled).clamp_min(UNLIKELY)], dim=1)
 
-    def see(self, rgb: Tensor, flux: Tensor | None = None) -> Seen:
+    def see(self, rgb: Tensor, flux: Tensor | None = None, angle: Tensor | None = None) -> Seen:
         """All that heads read.
 
         Parameters
@@ -178,8 +180,15 @@ class MultiTaskNetwork(nn.Module):
             (N, 3, h, w) in 0..1.
         flux
             (N, C, H, H) nanomaggies that the pictures were made of; None where they are unknown.
+        angle
+            (N,) degrees by which the pictures are turned against the fluxes, see `augment.Geometry`; None for none.
         """
-        photometry = aperture_photometry(flux) if self.photometry_bands and flux is not None else None
+        if not self.photometry_bands or flux is None:
+            return Seen(self.features(rgb))
+        photometry = aperture_photometry(flux)
+        if angle is not None:
+            count = direction_size(self.photometry_bands)
+            photometry = turned_at_the_end(photometry, count, angle, south_first=True)
         return Seen(self.features(rgb), photometry)
 
     def restore(self, rgb: Tensor) -> Tensor:
@@ -298,13 +307,16 @@ def describe(network: MultiTaskNetwork) -> tuple[dict[str, Any], dict[str, Any]]
     return content, {"heads": [scheme.to_dict() for scheme in network.schemes]}
 
 
-def _head(scheme: HeadScheme, features: int, told: bool, photometry: int) -> nn.Module:
+def _head(scheme: HeadScheme, features: int, told: bool, photometry_bands: int) -> nn.Module:
     features += len(PLACES) if told else 0
     if scheme.kind == "classes":
         return ClassificationHead(features, scheme.names, prior=said_by_answers(scheme.names) if told else None)
     if scheme.kind == "votes":
         return VotesHead(features, scheme.questions)
-    return PhotometricHead(features, scheme.names, photometry) if photometry else ParameterHead(features, scheme.names)
+    if not photometry_bands:
+        return ParameterHead(features, scheme.names)
+    size, directions = photometry_size(photometry_bands), direction_size(photometry_bands)
+    return PhotometricHead(features, scheme.names, size, directions)
 
 
 def _columns(scheme: HeadScheme, prefix: str) -> list[str]:

@@ -8,6 +8,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from .ellipticity import ORIENTED, turned, turned_at_the_end
 from .heads import ParameterHead, mean_and_log_sigma
 from .schedule import rate_at
 from .seen import Seen
@@ -31,16 +32,26 @@ class PhotometricHead(ParameterHead):
         That the picture gives.
     photometry
         Numbers that photometry gives.
+    directions
+        How many of these, the last ones, are pairs of e1 and e2. They are left out unless e1 and e2 are asked for.
     """
 
     photometry_mean: Tensor
     photometry_spread: Tensor
 
     def __init__(
-        self, features: int, parameters: Sequence[str], photometry: int, hidden: int = 128, dropout: float = 0.1
+        self,
+        features: int,
+        parameters: Sequence[str],
+        photometry: int,
+        directions: int = 0,
+        hidden: int = 128,
+        dropout: float = 0.1,
     ) -> None:
         super().__init__(features, parameters, hidden, dropout)
         self.features = features
+        self.directions = directions if set(ORIENTED) <= set(parameters) else 0
+        photometry -= directions - self.directions
         self.register_buffer("photometry_mean", torch.zeros(photometry))
         self.register_buffer("photometry_spread", torch.ones(photometry))
         self.dropout = nn.Dropout(dropout)
@@ -57,7 +68,9 @@ class PhotometricHead(ParameterHead):
 
     def answer(self, seen: Seen) -> tuple[Tensor, Tensor]:
         """From photometry and picture together, or from the picture where fluxes are unknown."""
-        return super().answer(seen) if seen.photometry is None else self._joint(seen.pooled, seen.photometry)
+        if seen.photometry is None:
+            return super().answer(seen)
+        return self._joint(seen.pooled, self._read(seen.photometry))
 
     def loss(self, seen: Seen, values: Tensor) -> Tensor:
         """See `ParameterHead.loss`: the mean of that of the answer with fluxes and that of the answer without."""
@@ -76,9 +89,14 @@ class PhotometricHead(ParameterHead):
         generator
             On the CPU, as the head is; its seed also decides what is dropped out.
         """
-        values, photometry = values.repeat(len(photometry), 1), photometry.flatten(0, 1)
-        self.photometry_mean.copy_(photometry.mean(dim=0))
-        self.photometry_spread.copy_(photometry.std(dim=0, correction=0).clamp_min(1e-3))
+        values, photometry = values.repeat(len(photometry), 1), self._read(photometry.flatten(0, 1))
+        mean, spread = photometry.mean(dim=0), photometry.std(dim=0, correction=0)
+        if self.directions:  # both components over all angles
+            pairs = photometry[:, -self.directions :].unflatten(1, (-1, 2))
+            mean[-self.directions :] = 0
+            spread[-self.directions :] = pairs.square().mean(dim=(0, 2)).sqrt().repeat_interleave(2)
+        self.photometry_mean.copy_(mean)
+        self.photometry_spread.copy_(spread.clamp_min(1e-3))
         steps = min(MOST_STEPS, -(-EPOCHS * len(photometry) // BATCH))
         optimiser = torch.optim.AdamW(self.joint.parameters(), LEARNING_RATE, weight_decay=WEIGHT_DECAY)
         no_picture = photometry.new_zeros(BATCH, self.features)
@@ -91,11 +109,23 @@ class PhotometricHead(ParameterHead):
                 for group in optimiser.param_groups:
                     group["lr"] = LEARNING_RATE * rate_at(step, steps, steps // 20)
                 optimiser.zero_grad()
-                self.negative_log_likelihood(self._joint(no_picture, photometry[rows]), values[rows]).backward()
+                seen, taught = self._turned(photometry[rows], values[rows], generator)
+                self.negative_log_likelihood(self._joint(no_picture, seen), taught).backward()
                 nn.utils.clip_grad_norm_(self.joint.parameters(), 1.0)
                 optimiser.step()
         optimiser.zero_grad()
         self.train(before)
+
+    def _read(self, photometry: Tensor) -> Tensor:
+        return photometry[:, : self.photometry_mean.numel()]
+
+    def _turned(self, photometry: Tensor, values: Tensor, generator: torch.Generator) -> tuple[Tensor, Tensor]:
+        """Both as of stamps that are turned by any angle, where that is of any matter."""
+        if not self.directions:
+            return photometry, values
+        angle = 360 * torch.rand(len(values), generator=generator)
+        turned_photometry = turned_at_the_end(photometry, self.directions, angle, south_first=True)
+        return turned_photometry, turned(values, self.parameters_named, angle, south_first=True)
 
     def _joint(self, pooled: Tensor, photometry: Tensor) -> tuple[Tensor, Tensor]:
         with torch.autocast(pooled.device.type, enabled=False):  # a magnitude has more digits than bfloat16

@@ -139,7 +139,7 @@ class MultiTaskObjective(Objective):
         augmentation = unmeasured(self.augmentation) if batch["task"] == "parameters" else self.augmentation
         geometry = random_geometry(len(batch["images"]), augmentation, generator)
         rgb = augmented_input(batch["images"], self.units, self.inputs, augmentation, generator, geometry=geometry)
-        seen = self.network.see(rgb, self._fluxes(batch, generator))
+        seen = self.network.see(rgb, self._fluxes(batch, generator), geometry.angle)
         losses = []
         for table, targets in batch["targets"].items():
             head = self.network.heads[table]
@@ -158,7 +158,7 @@ class MultiTaskObjective(Objective):
         return torch.stack(losses).sum()
 
     def _fluxes(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor | None:
-        """What photometry is measured on, if the task asks for any: to be turned or mirrored changes nothing there."""
+        """What photometry is measured on, if the task asks for any: as they lie, for numbers are turned more easily."""
         if batch["task"] != "parameters" or self.inputs.fluxes(batch["images"], self.units) is None:
             return None
         return self.inputs.fluxes(decentred(batch["images"], generator), self.units)

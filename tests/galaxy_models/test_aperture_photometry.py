@@ -18,12 +18,18 @@ from galaxy_models.aperture_photometry import (
     WINDOWS,
     aperture_photometry,
     decentred,
+    direction_size,
     photometry_size,
 )
+from galaxy_models.augment import Geometry, transform
+from galaxy_models.ellipticity import position_angle, turned_at_the_end
 
 SIDE = 96
 SHAPES = slice(APERTURES, APERTURES + 2 * WINDOWS)
-"""Of a stamp of one band: after the reference and the growth; the sky comes last."""
+"""Of a stamp of one band: after the reference and the growth, before the sky."""
+
+SKY = SHAPES.stop
+DIRECTIONS = slice(SKY + 1, None)
 
 
 def gaussian(flux: float, along: float, across: float, angle: float = 0.0) -> torch.Tensor:
@@ -78,14 +84,36 @@ def test_turns_and_mirrors_change_nothing() -> None:
     stamp = gaussian(80.0, 7, 3, angle=0.3) + noise(0.01)
     plain = aperture_photometry(stamp)
     for other in (stamp.rot90(1, (2, 3)), stamp.flip(3)):
-        torch.testing.assert_close(aperture_photometry(other), plain, atol=2e-3, rtol=0)
+        same = aperture_photometry(other)[:, : DIRECTIONS.start]
+        torch.testing.assert_close(same, plain[:, : DIRECTIONS.start], atol=2e-3, rtol=0)
+
+
+@pytest.mark.parametrize("degrees", [5.0, 20.0, 90.0, 130.0])
+def test_directions_are_e1_and_e2_of_the_position_angle_where_row_0_is_south_and_east_is_left(degrees: float) -> None:
+    # from north through east is from up to the left; `gaussian` turns from right to up
+    measured = aperture_photometry(gaussian(300.0, 8, 4, angle=math.radians(90 + degrees)))[0]
+    ellipticity = measured[SHAPES][WINDOWS:]
+    e1, e2 = measured[DIRECTIONS].view(WINDOWS, 2).unbind(1)
+    torch.testing.assert_close(e1, ellipticity * math.cos(2 * math.radians(degrees)), atol=2e-3, rtol=0)
+    torch.testing.assert_close(e2, ellipticity * math.sin(2 * math.radians(degrees)), atol=2e-3, rtol=0)
+    assert position_angle(e1[2], e2[2]) == pytest.approx(degrees, abs=0.5)
+
+
+def test_turned_directions_are_those_of_the_turned_stamp() -> None:
+    stamp, count = gaussian(300.0, 8, 4, angle=0.3), direction_size(1)
+    for degrees, close in ((90.0, 5e-3), (35.0, 0.03)):
+        angle = torch.tensor([degrees])
+        geometry = Geometry(torch.tensor([False]), angle, torch.ones(1), torch.zeros(1, 2))
+        seen = aperture_photometry(transform(stamp, geometry, SIDE))[:, -count:]
+        counted = turned_at_the_end(aperture_photometry(stamp), count, angle, south_first=True)[:, -count:]
+        torch.testing.assert_close(counted, seen, atol=close, rtol=0)
 
 
 def test_a_bright_sky_is_taken_off_and_told() -> None:
     stamp = gaussian(80.0, 7, 3) + noise(0.01)
     plain, bright = aperture_photometry(stamp), aperture_photometry(stamp + 0.05)
     assert of_apertures(bright)[0].tolist() == pytest.approx(of_apertures(plain)[0].tolist(), rel=0.03, abs=0.5)
-    assert float(bright[0, -1].sinh() * SOFTENING) == pytest.approx(0.05 * SIDE**2, rel=0.02)
+    assert float(bright[0, SKY].sinh() * SOFTENING) == pytest.approx(0.05 * SIDE**2, rel=0.02)
 
 
 def test_of_a_sky_that_is_gone_the_border_adds_no_noise() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
+from galaxy_models.ellipticity import turned, turned_at_the_end
 from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.seen import Seen
 
@@ -51,6 +52,33 @@ def test_photometry_is_learnt_before_any_picture_is_seen(head: PhotometricHead) 
     assert (error.std(dim=0) < 0.4).all() and (values.std(dim=0) > 1.3).all()
     assert 0.6 < float((error.abs() < sigma).float().mean()) < 0.8
     assert torch.equal(other, value), "the picture has no say yet"
+
+
+def directed(count: int, seed: int) -> tuple[torch.Tensor, torch.Tensor]:
+    """(count, MEASURED + 2) of galaxies that all lie from south to north, and their e1 and e2."""
+    measured, _ = rows(count, seed)
+    size = torch.rand(count, 1, generator=generator(seed)) * 0.6
+    pair = torch.cat([size, torch.zeros(count, 1)], dim=1)
+    return torch.cat([measured, 2 * pair], dim=1), pair
+
+
+def test_directions_are_learnt_for_every_angle_and_by_nobody_who_is_not_asked_for_them() -> None:
+    torch.manual_seed(0)
+    head = PhotometricHead(FEATURES, ("e1", "e2"), MEASURED + 2, directions=2)
+    measured, values = directed(800, seed=1)
+    angle = 180 * torch.rand(800, generator=generator(3))
+    head.standardise(turned(values, ("e1", "e2"), angle, south_first=True))
+    head.eval().learn_photometry(measured[None], values, generator())
+    measured, values = directed(300, seed=2)
+    angle = 180 * torch.rand(300, generator=generator(4))
+    values = turned(values, ("e1", "e2"), angle, south_first=True)
+    seen = Seen(pictures(300), turned_at_the_end(measured, 2, angle, south_first=True))
+    with torch.no_grad():
+        value, _ = head.predict(seen)
+    assert ((value - values).std(dim=0) < 0.3 * values.std(dim=0)).all()
+    other = PhotometricHead(FEATURES, ("magnitude",), MEASURED + 2, directions=2)
+    assert other.joint[0].in_features == FEATURES + MEASURED
+    assert other.predict(seen)[0].shape == (300, 1)
 
 
 def test_where_fluxes_are_unknown_the_picture_answers(head: PhotometricHead) -> None:
