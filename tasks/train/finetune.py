@@ -227,21 +227,25 @@ def _loss_weights(settings: FinetuneSettings) -> LossWeights:
 
 
 def _calibration(scorer: Scorer, network: MultiTaskNetwork, tables: Sequence[LabelledStamps]) -> dict[str, Any]:
-    calibration = {}
-    for table in tables:
-        positions = table.positions("validation")
-        if not len(positions):
-            calibration[table.scheme.table] = uncalibrated(table.scheme)
-            continue
-        targets = {name: values[positions] for name, values in table.targets.items()}
-        seen = scorer.see(network, table.rows[positions])
-        answer = scorer.answer(network, table, positions, seen)
-        calibration[table.scheme.table] = calibrate(table.scheme, answer, targets)
-        if isinstance(network.heads[table.scheme.table], PhotometricHead):
-            answer = scorer.answer(network, table, positions, seen.of_pictures())
-            of_pictures = calibrate(table.scheme, answer, targets)["sigma_scale"]
-            calibration[table.scheme.table][SCALE_OF_PICTURES] = of_pictures
-    return calibration
+    """By table; `validation_stamps` says how many it is from: of few, or none, it is as the network says it."""
+    return {
+        table.scheme.table: _calibrated(scorer, network, table)
+        | {"validation_stamps": len(table.positions("validation"))}
+        for table in tables
+    }
+
+
+def _calibrated(scorer: Scorer, network: MultiTaskNetwork, table: LabelledStamps) -> dict[str, Any]:
+    positions = table.positions("validation")
+    if not len(positions):
+        return uncalibrated(table.scheme)
+    targets = {name: values[positions] for name, values in table.targets.items()}
+    seen = scorer.see(network, table.rows[positions])
+    found = calibrate(table.scheme, scorer.answer(network, table, positions, seen), targets)
+    if isinstance(network.heads[table.scheme.table], PhotometricHead):
+        answer = scorer.answer(network, table, positions, seen.of_pictures())
+        found[SCALE_OF_PICTURES] = calibrate(table.scheme, answer, targets)["sigma_scale"]
+    return found
 
 
 def _result(

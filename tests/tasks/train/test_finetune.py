@@ -145,8 +145,9 @@ def test_a_table_without_validation_or_test_stamps_trains_uncalibrated_and_gives
     )
     result = stage.finetune(context)
     calibration = load_predictor(Path(result["model"])).card.calibration
-    assert calibration["early"] == {"temperature": 1.0}
-    assert calibration["size"] == {"sigma_scale": {"axis_ratio": 1.0}}
+    assert calibration["early"] == {"temperature": 1.0, "validation_stamps": 0}
+    assert calibration["size"] == {"sigma_scale": {"axis_ratio": 1.0}, "validation_stamps": 0}
+    assert calibration["shape"]["validation_stamps"] == 32
     assert result["headline"] == "shape.accuracy"
     assert len(pd.read_parquet(result["evaluation"]["scores"])) == result["metrics"]["shape.test_stamps"]
 
