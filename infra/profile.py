@@ -198,6 +198,22 @@ class PretrainSettings(EpochSettings):
         return self
 
 
+FINETUNE_TASKS = ("classification", "parameters", "restoration", "reconstruction")
+"""What fine-tuning may learn; a survey without label tables for parameters leaves them out."""
+
+
+def known_tasks(by_task: dict[str, float]) -> dict[str, float]:
+    """`by_task` if it names tasks alone: which of them a survey trains is not known here, a misspelt name is."""
+    for task in by_task:
+        if task not in FINETUNE_TASKS:
+            close = get_close_matches(task, FINETUNE_TASKS, n=1)
+            hint = f"did you mean {close[0]!r}? " if close else ""
+            raise ValueError(f"no task {task!r}; {hint}tasks are {', '.join(FINETUNE_TASKS)}")
+    return by_task
+
+
+ByTask = Annotated[dict[str, float], AfterValidator(known_tasks)]
+
 REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.5, "reconstruction": 0.7}
 """Set by hand, above what short trials on pictures of 64 pixels reached; no measured limits of the tasks."""
 
@@ -209,9 +225,9 @@ class FinetuneSettings(EpochSettings):
     epochs: float = Field(28, gt=0, description="Passes over the labelled train stamps.")
     max_steps: int = Field(2800, ge=1, description="Stop here even if the epochs are not over.")
     shares: Literal["adaptive", "equal", "fixed"] = Field("adaptive", description="How steps are shared among tasks.")
-    fixed_shares: dict[str, float] = Field(default_factory=dict, description="Share of each task, for `fixed`.")
+    fixed_shares: ByTask = Field(default_factory=dict, description="Share of each task, for `fixed`.")
     evaluate_steps: int = Field(100, ge=1, description="Steps between validations, when shares adapt.")
-    reference_scores: dict[str, float] = Field(
+    reference_scores: ByTask = Field(
         default_factory=lambda: dict(REFERENCE_SCORES),
         description="Validation score at which a task needs nothing more; 1 where not given.",
     )

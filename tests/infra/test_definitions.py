@@ -8,8 +8,10 @@ import pytest
 
 from infra.errors import GalaxyError
 from infra.locate import shipped
-from infra.profile import FinetuneSettings, PretrainSettings, load_profile
+from infra.profile import FINETUNE_TASKS, FinetuneSettings, PretrainSettings, load_profile
 from tasks.ingest.survey import load_survey
+from tasks.train.finetune_batches import IMAGE_TASKS
+from tasks.train.label_tables import TASK_OF_KIND
 
 
 @pytest.mark.parametrize("name", shipped("surveys"))
@@ -36,6 +38,14 @@ def test_shipped_profiles_are_valid(name: str) -> None:
         ('name = "mine"\n[pretrain]\ncrop = 152\n', ["`pretrain`", "76 px", "144 and 160"]),
         ('name = "mine"\n[pretrain]\nbinning = 3\n', ["`pretrain`", "42.6667 px", "120 and 144"]),
         ('name = "mine"\n[find_lenses]\ncrop = 72\n', ["find_lenses.crop", "multiple of 32", "64 and 96"]),
+        (
+            'name = "mine"\n[finetune]\nfixed_shares = { classification = 1, restauration = 1 }\n',
+            ["finetune.fixed_shares", "did you mean 'restoration'?", "classification, parameters, restoration, recon"],
+        ),
+        (
+            'name = "mine"\n[finetune]\nreference_scores = { votes = 0.9 }\n',
+            ["finetune.reference_scores", "no task 'votes'", "tasks are classification, parameters"],
+        ),
         ('description = "x"\n', ["name", "missing"]),
         ("name = mine\n", ["not valid TOML"]),
     ],
@@ -47,6 +57,10 @@ def test_wrong_profiles_name_key_value_and_what_is_allowed(tmp_path: Path, text:
         load_profile(str(path))
     for word in [str(path), *words]:
         assert word in str(caught.value)
+
+
+def test_a_profile_knows_the_tasks_that_fine_tuning_has() -> None:
+    assert {*FINETUNE_TASKS} == {*TASK_OF_KIND.values(), *IMAGE_TASKS}
 
 
 @pytest.mark.parametrize("preset", ["nano", "small", "base", "timm:convnext_nano"])
