@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from numpy.typing import NDArray
 from torch import Tensor
@@ -57,7 +58,14 @@ def save_reliability(
     Dashed: the same for the `uncalibrated` probabilities of some tables.
     """
     figure = Figure(figsize=(4.6, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
-    axes = figure.subplots()
+    draw_reliability(figure.subplots(), tables, uncalibrated)
+    return _save(figure, path)
+
+
+def draw_reliability(
+    axes: Axes, tables: Mapping[str, tuple[Arrays, NDArray[np.int64]]], uncalibrated: Mapping[str, Arrays]
+) -> None:
+    """What `save_reliability` keeps."""
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     for index, (name, (probabilities, codes)) in enumerate(tables.items()):
         x, y, count = _reliability(probabilities, codes)
@@ -71,7 +79,6 @@ def save_reliability(
     axes.set(xlim=(0, 1.02), ylim=(0, 1.02), xlabel="confidence", ylabel="accuracy")
     axes.set_title("Reliability on test stamps; dashed: before calibration", fontsize=9)
     axes.legend(fontsize=7, loc="upper left")
-    return _save(figure, path)
 
 
 def save_coverage(path: Path, pulls: Mapping[str, Arrays], uncalibrated: Mapping[str, Arrays], title: str) -> Path:
@@ -82,9 +89,14 @@ def save_coverage(path: Path, pulls: Mapping[str, Arrays], uncalibrated: Mapping
     pulls, uncalibrated
         Question or parameter to (n,) distances of truth and prediction in sigmas, after and before calibration.
     """
-    levels = np.linspace(0.02, 0.98, 49)
     figure = Figure(figsize=(4.6, 4.4), dpi=DOTS_PER_INCH, layout="constrained")
-    axes = figure.subplots()
+    draw_coverage(figure.subplots(), pulls, uncalibrated, title)
+    return _save(figure, path)
+
+
+def draw_coverage(axes: Axes, pulls: Mapping[str, Arrays], uncalibrated: Mapping[str, Arrays], title: str) -> None:
+    """What `save_coverage` keeps."""
+    levels = np.linspace(0.02, 0.98, 49)
     axes.plot([0, 1], [0, 1], color="grey", linewidth=0.8, linestyle="--")
     for index, (name, values) in enumerate(pulls.items()):
         if len(values):
@@ -99,7 +111,6 @@ def save_coverage(path: Path, pulls: Mapping[str, Arrays], uncalibrated: Mapping
     axes.set(xlim=(0, 1), ylim=(0, 1), xlabel="probability of the interval", ylabel="share of truths within")
     axes.set_title(title, fontsize=9)
     axes.legend(fontsize=5.5, loc="upper left", ncols=2 if len(pulls) > 8 else 1)
-    return _save(figure, path)
 
 
 def save_parameters(path: Path, names: Sequence[str], truth: Arrays, value: Arrays, sigma: Arrays, title: str) -> Path:
