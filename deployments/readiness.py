@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import sys
+from collections.abc import Mapping
 
 import psutil
 import torch
@@ -18,7 +19,7 @@ from infra.profile import Profile
 from infra.settings import Settings
 from tasks.chain import open_chain
 from tasks.ingest.sources import open_source
-from tasks.train.trial_steps import settings_of
+from tasks.train.trial_steps import settings_of, shares_supposed
 
 GIB = 2**30
 MINIMUM_MEMORY = 6 * GIB
@@ -28,6 +29,13 @@ STAMPS_CACHED = GIB
 
 READER = GIB // 2
 """A process that reads stamps ahead, without the stamps."""
+
+SUPPOSED = {
+    "adaptive": "equal shares are supposed; adaptive ones move while it trains",
+    "equal": "equal shares, as the profile has them",
+    "fixed": "shares as the profile has them",
+}
+"""What is said of fine-tuning's shares, by the profile's `shares`."""
 
 
 def check_machine(console: Console, settings: Settings) -> bool:
@@ -60,11 +68,11 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
     size = chain.survey.stamp_size
     stamp_bytes = len(chain.survey.bands) * size**2 * (1 if chain.survey.units == "rgb" else 2)
     interpreter, cached = psutil.Process().memory_info().rss, min(STAMPS_CACHED, objects * stamp_bytes)
-    needs = {
-        stage: training_needs(stage, chain.profile, stamps, size)
-        for stage, stamps in stamps_trained(chain.profile, objects).items()
-        if not chain.missing_labels(stage)
-    }
+    needs = {}
+    for stage, stamps in stamps_trained(chain.profile, objects).items():
+        if not chain.missing_labels(stage):
+            console.print(f"trying a few steps of {stage} ...", highlight=False)
+            needs[stage] = training_needs(stage, chain.profile, stamps, chain.survey)
     table = Table(title=f"a run of {survey} with {profile}", title_justify="left", show_header=False)
     table.add_row("objects", f"{objects}", "")
     table.add_row("stamps", f"{objects * stamp_bytes / GIB:.2f} GiB on disk", "")
@@ -77,6 +85,9 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
         enough = enough and not advice
         verdict = Text(advice, "red") if advice else "ok"
         table.add_row(f"  {stage}", f"{_time(need.hours)}, {host / GIB:.1f} GiB{gpu}", verdict)
+        if need.step_seconds:
+            table.add_row("", _tasks(need.step_seconds, shares_supposed(chain.profile.finetune, chain.survey)), "")
+            table.add_row("", SUPPOSED[chain.profile.finetune.shares], "")
     table.add_row(
         "memory", f"about {_memory(stamp_bytes, chain.profile.cluster.workers):.1f} GiB in the other stages", ""
     )
@@ -94,6 +105,11 @@ def stamps_trained(profile: Profile, objects: int) -> dict[str, float]:
         "align": (align.stage1_steps + align.steps(train)) * align.stamps_per_step,
         "find-lenses": profile.find_lenses.steps * profile.find_lenses.stamps_per_step,
     }
+
+
+def _tasks(seconds: Mapping[str, float], shares: Mapping[str, float]) -> str:
+    """How often each task is trained, and how long a step of it takes."""
+    return "\n".join(f"{shares[task]:.0%} {task}, {each:.2g} s a step" for task, each in seconds.items())
 
 
 def _time(hours: float) -> str:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import os
 import time
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from functools import partial
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -17,17 +17,22 @@ from torch.utils import _pytree as pytree
 from galaxy_models.precision import computes_in_bfloat16
 from galaxy_models.training import Objective
 from infra.profile import Profile
+from tasks.ingest.survey import SurveyDefinition
 from tasks.train.trial_steps import Trial, settings_of, trials_of
 
-FEW, MORE = 2, 8
-"""Stamps of the two steps whose difference is what a stamp costs."""
+FEW, SOME, MORE = 2, 4, 8
+"""Stamps of the two first steps, whose difference is what a stamp keeps: few, and some or more."""
+
+SLOW = 2.0
+"""Seconds of a step of few stamps from which on a second one has to tell all: large networks would take minutes."""
 
 MOST_TIMED = 64
 """Stamps of a step that is timed: more would need memory that may not be there."""
 
-STEPS_TIMED = 5
-LEAST_TIMED = 2
-SECONDS_TIMED = 10.0
+QUICK = 5.0
+"""Seconds of a step of the profile's batch up to which it is timed itself, and not a smaller one."""
+
+STEPS_TIMED, SECONDS_TIMED = 5, 10.0
 """Of a kind of step; where steps are slow, fewer are timed."""
 
 STATES = 4
@@ -47,13 +52,15 @@ class TrainingNeeds:
     stamps
         Stamps that it goes through.
     seconds_per_stamp
-        Of a training step on this machine.
+        Of training on this machine, with its validations.
     state_bytes
         Weights, gradients, moments and averages.
     batch_bytes
         What a batch leaves behind for the backward pass.
     on_gpu
         Whether all this was measured on a GPU, whose memory it then is.
+    step_seconds
+        Of a step of the profile's batch, by task, where a stage has several.
     at_once
         Processes that compute at the same time: all, each on a GPU of its own, or as many as the cores are enough for.
     """
@@ -64,6 +71,7 @@ class TrainingNeeds:
     batch_bytes: int
     on_gpu: bool = False
     at_once: int = 1
+    step_seconds: Mapping[str, float] = field(default_factory=dict)
 
     @property
     def hours(self) -> float:
@@ -76,37 +84,43 @@ class TrainingNeeds:
         return self.state_bytes + round(WORKSPACE * self.batch_bytes)
 
 
-def training_needs(stage: str, profile: Profile, stamps: float, stamp_size: int) -> TrainingNeeds:
+def training_needs(stage: str, profile: Profile, stamps: float, survey: SurveyDefinition) -> TrainingNeeds:
     """Measure a few small steps of a stage's real networks, and scale them to the profile's batches and length.
 
     Parameters
     ----------
     stamps
         Stamps that the training goes through.
-    stamp_size
-        Side of the survey's stamps, pixels.
+
+    Raises
+    ------
+    GalaxyError
+        If profile and survey do not fit each other, see `trials_of`.
     """
     torch.set_num_threads(profile.threads)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     settings = settings_of(stage, profile)
-    trials = trials_of(stage, profile, stamp_size)
+    trials = trials_of(stage, profile, survey)
     for trial in trials:
         trial.objective.to(device)
     weights = sum(parameter.nbytes for parameter in trials[0].objective.parameters())
     processes = processes_of(stage, profile)
     states = STATES + (settings.ema_decay > 0)
     cores = os.cpu_count() or 1
-    batches = [round(trial.part * settings.batch_size) for trial in trials]
-    seconds = [
-        trial.part * seconds_per_stamp(trial, device, batch) for trial, batch in zip(trials, batches, strict=True)
-    ]
+    costs = [(trial, step_cost(trial, device, round(trial.part * settings.batch_size))) for trial in trials]
     return TrainingNeeds(
         stamps=stamps,
-        seconds_per_stamp=sum(seconds) / len(seconds),
+        seconds_per_stamp=sum(
+            trial.share * trial.part * cost.seconds_per_stamp + trial.looks * cost.seconds_per_look
+            for trial, cost in costs
+        ),
         state_bytes=states * weights,
-        batch_bytes=max(batch_bytes(trial, device, batch) for trial, batch in zip(trials, batches, strict=True)),
+        batch_bytes=max(cost.batch_bytes for _, cost in costs),
         on_gpu=device.type == "cuda",
         at_once=processes if device.type == "cuda" else max(1, min(processes, cores // profile.threads)),
+        step_seconds={
+            trial.name: trial.part * settings.batch_size * cost.seconds_per_stamp for trial, cost in costs if trial.name
+        },
     )
 
 
@@ -115,29 +129,48 @@ def processes_of(stage: str, profile: Profile) -> int:
     return profile.pretrain.processes if stage == "pretrain" else 1
 
 
-def seconds_per_stamp(trial: Trial, device: torch.device, stamps: int) -> float:
-    """Of the fastest of a few steps, since other load comes and goes; of `stamps` stamps, if that is quick enough."""
-    first = _seconds(trial, device, MORE)  # also warms up
-    quick = first * stamps / MORE < SECONDS_TIMED / LEAST_TIMED
-    size = max(MORE, min(stamps, MOST_TIMED)) if quick else MORE
-    fastest, spent = float("inf"), 0.0
-    for timed in range(1, STEPS_TIMED + 1):
-        taken = _seconds(trial, device, size)
-        fastest, spent = min(fastest, taken), spent + taken
-        if timed >= LEAST_TIMED and spent > SECONDS_TIMED:
-            break
-    return fastest / size
+@dataclass(frozen=True)
+class StepCost:
+    """What one kind of step costs.
+
+    Attributes
+    ----------
+    seconds_per_stamp, seconds_per_look
+        Of learning, and of a validation, which only looks; 0 where a stage has none.
+    batch_bytes
+        What a batch leaves behind for the backward pass.
+    """
+
+    seconds_per_stamp: float
+    seconds_per_look: float
+    batch_bytes: int
 
 
-def batch_bytes(trial: Trial, device: torch.device, stamps: int) -> int:
-    """What a batch of so many stamps leaves for the backward pass: the line through two small batches."""
-    few, more = (kept_for_backward(trial.objective, partial(_loss, trial, device, count)) for count in (FEW, MORE))
-    per_stamp = (more - few) / (MORE - FEW)
-    return round(few + per_stamp * (stamps - FEW))
+def step_cost(trial: Trial, device: torch.device, stamps: int) -> StepCost:
+    """Of batches of so many stamps: memory by the line through two small ones, time by the fastest of a few steps.
+
+    Other load comes and goes, hence the fastest. Of a large network the two small steps have to tell all.
+    """
+    few, slow = _kept_and_seconds(trial, device, FEW)  # which also warms up
+    count = SOME if slow > SLOW else MORE
+    more, seconds = _kept_and_seconds(trial, device, count)
+    quick = seconds * stamps / count < QUICK
+    size, times, spent = count, [seconds], slow + seconds
+    if quick and stamps > count:
+        size, times = min(stamps, MOST_TIMED), []
+    while not times or (len(times) < STEPS_TIMED and spent < SECONDS_TIMED):
+        times.append(_seconds(trial, device, size))
+        spent += times[-1]
+    return StepCost(
+        seconds_per_stamp=min(times) / size,
+        seconds_per_look=_seconds_of_a_look(trial, device, size) / size if trial.looks else 0.0,
+        batch_bytes=round(few + (more - few) / (count - FEW) * (stamps - FEW)),
+    )
 
 
-def kept_for_backward(objective: Objective, loss: Callable[[], Tensor]) -> int:
-    """Bytes of all tensors that the graph of a loss holds, each storage once, without the parameters."""
+@contextmanager
+def kept_for_backward(objective: Objective) -> Iterator[Callable[[], int]]:
+    """Counts the bytes of all tensors that graphs made within hold, each storage once, without the parameters."""
     known = {parameter.untyped_storage().data_ptr() for parameter in objective.parameters()}
     kept: dict[int, int] = {}
 
@@ -148,16 +181,37 @@ def kept_for_backward(objective: Objective, loss: Callable[[], Tensor]) -> int:
         return tensor
 
     with saved_tensors_hooks(note, lambda tensor: tensor):
-        loss()
-    return sum(kept.values())
+        yield lambda: sum(kept.values())
+
+
+def _kept_and_seconds(trial: Trial, device: torch.device, stamps: int) -> tuple[int, float]:
+    with _clock(device) as seconds:
+        with kept_for_backward(trial.objective) as kept:
+            loss = _loss(trial, device, stamps)
+        loss.backward()
+    return kept(), seconds()
 
 
 def _seconds(trial: Trial, device: torch.device, stamps: int) -> float:
-    started = time.perf_counter()
-    _loss(trial, device, stamps).backward()
+    with _clock(device) as seconds:
+        _loss(trial, device, stamps).backward()
+    return seconds()
+
+
+def _seconds_of_a_look(trial: Trial, device: torch.device, stamps: int) -> float:
+    with _clock(device) as seconds, torch.no_grad():
+        _loss(trial, device, stamps)
+    return seconds()
+
+
+@contextmanager
+def _clock(device: torch.device) -> Iterator[Callable[[], float]]:
+    """Tells afterwards how long what was within took, to the end of what it started on a GPU."""
+    times = [time.perf_counter()]
+    yield lambda: times[1] - times[0]
     if device.type == "cuda":
         torch.cuda.synchronize()
-    return time.perf_counter() - started
+    times.append(time.perf_counter())
 
 
 def _loss(trial: Trial, device: torch.device, stamps: int) -> Tensor:

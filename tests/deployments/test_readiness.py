@@ -15,10 +15,11 @@ import pytest
 import torch
 
 from deployments.readiness import stamps_trained
-from deployments.training_needs import kept_for_backward, seconds_per_stamp, training_needs
+from deployments.training_needs import kept_for_backward, step_cost, training_needs
 from galaxy_models.training import Objective
 from infra.profile import PretrainSettings, Profile, load_profile
 from tasks.train.trial_steps import Trial, trials_of
+from tests.doubles.labelled_ellipses import survey_of
 
 ROOT = Path(__file__).parents[2]
 TRAINED = """
@@ -57,23 +58,44 @@ class Squares(Objective):
         return ((batch["x"] * self.weight) ** 2).sum(), {}
 
 
+CPU = torch.device("cpu")
+
+
+def squares(looks: float = 0.0) -> Trial:
+    return Trial(Squares(), lambda count: {"x": torch.ones(count, 5)}, looks=looks)
+
+
 def test_a_step_is_measured_and_shared_among_its_stamps(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "perf_counter", itertools.count().__next__)  # a step seems to take one second
-    trial = Trial(Squares(), lambda count: {"x": torch.ones(count, 5)})
-    assert seconds_per_stamp(trial, torch.device("cpu"), 32) == 1 / 32, "a batch as large as the profile's"
-    assert seconds_per_stamp(trial, torch.device("cpu"), 4000) == 1 / 8, "or a small one, where that would take long"
+    assert step_cost(squares(), CPU, 32).seconds_per_stamp == 1 / 32, "a batch as large as the profile's"
+    assert step_cost(squares(), CPU, 4000).seconds_per_stamp == 1 / 8, "or a small one, where that would take long"
+    assert step_cost(squares(), CPU, 32).seconds_per_look == 0
+    assert step_cost(squares(looks=0.1), CPU, 32).seconds_per_look == 1 / 32
+
+
+def test_a_large_network_takes_two_small_steps(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "perf_counter", itertools.count(step=30).__next__)
+    asked: list[int] = []
+    cost = step_cost(Trial(Squares(), lambda count: {"x": torch.ones(asked.append(count) or count, 5)}), CPU, 64)
+    assert asked == [2, 4]
+    assert cost.seconds_per_stamp == 30 / 4
+    assert cost.batch_bytes == 2 * 64 * 5 * 4, "memory is told for the whole batch"
 
 
 def test_what_a_graph_keeps_is_counted_once_and_without_the_weights() -> None:
     objective, x = Squares(), torch.ones(7, 5)
-    kept = kept_for_backward(objective, lambda: objective.training_step_at(0, {"x": x}, torch.Generator())[0])
-    assert kept == 2 * x.nbytes, "the input, and the product that is squared"
+    with kept_for_backward(objective) as kept:
+        objective.training_step_at(0, {"x": x}, torch.Generator())
+    assert kept() == 2 * x.nbytes, "the input, and the product that is squared"
 
 
+@pytest.mark.parametrize("units", ["rgb", "nanomaggy"])
 @pytest.mark.parametrize("stage", ["pretrain", "finetune", "align", "find-lenses"])
-def test_every_training_stage_can_be_tried(stage: str) -> None:
+def test_every_training_stage_can_be_tried(stage: str, units: str) -> None:
     profile = Profile(name="tiny", threads=1, pretrain=PretrainSettings(crop=32, binning=1))
-    for trial in trials_of(stage, profile, 40):
+    trials = trials_of(stage, profile, survey_of(units))
+    assert sum(trial.share for trial in trials) == pytest.approx(1)
+    for trial in trials:
         loss, _ = trial.objective.training_step_at(0, trial.batch(2), torch.Generator().manual_seed(0))
         loss.backward()
         assert torch.isfinite(loss)
@@ -91,7 +113,9 @@ def test_the_memory_of_a_real_training_is_near_the_prediction(tmp_path: Path) ->
     )
     before, peak = json.loads(f"[{process.stdout.replace(' ', ',')}]")
     settings = PretrainSettings(preset="nano", batch_size=128, crop=64, binning=1, pretexts={"masked": 1.0})
-    needs = training_needs("pretrain", Profile(name="tiny", threads=1, pretrain=settings), 1000, 80)
+    needs = training_needs(
+        "pretrain", Profile(name="tiny", threads=1, pretrain=settings), 1000, survey_of("rgb", stamp_size=80)
+    )
     assert 1 / 1.5 < (peak - before) / needs.memory_bytes < 1.5
     assert 1 / 1.3 < peak / (before + needs.memory_bytes) < 1.3
 
@@ -99,7 +123,7 @@ def test_the_memory_of_a_real_training_is_near_the_prediction(tmp_path: Path) ->
 def test_memory_grows_with_the_batch_and_the_average_and_time_with_the_stamps() -> None:
     def needs(stamps: float, **settings: Any) -> Any:
         content = PretrainSettings(crop=32, binning=1, **settings)
-        return training_needs("pretrain", Profile(name="tiny", threads=1, pretrain=content), stamps, 40)
+        return training_needs("pretrain", Profile(name="tiny", threads=1, pretrain=content), stamps, survey_of("rgb"))
 
     small, large, averaged = needs(100, batch_size=8), needs(100, batch_size=64), needs(100, ema_decay=0.9)
     assert large.batch_bytes > 6 * small.batch_bytes and large.state_bytes == small.state_bytes
