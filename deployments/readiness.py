@@ -13,6 +13,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from deployments.own_process import in_own_process
 from deployments.training_needs import TrainingNeeds, processes_of, training_needs
 from infra.environment import running_services
 from infra.profile import Profile
@@ -72,7 +73,7 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
     for stage, stamps in stamps_trained(chain.profile, objects).items():
         if not chain.missing_labels(stage):
             console.print(f"trying a few steps of {stage} ...", highlight=False)
-            needs[stage] = training_needs(stage, chain.profile, stamps, chain.survey)
+            needs[stage] = in_own_process(training_needs, stage, chain.profile, stamps, chain.survey)
     table = Table(title=f"a run of {survey} with {profile}", title_justify="left", show_header=False)
     table.add_row("objects", f"{objects}", "")
     table.add_row("stamps", f"{objects * stamp_bytes / GIB:.2f} GiB on disk", "")

@@ -87,6 +87,8 @@ class TrainingNeeds:
 def training_needs(stage: str, profile: Profile, stamps: float, survey: SurveyDefinition) -> TrainingNeeds:
     """Measure a few small steps of a stage's real networks, and scale them to the profile's batches and length.
 
+    Malloc keeps much of what the steps took, so that `galaxy check` calls this through `in_own_process`.
+
     Parameters
     ----------
     stamps

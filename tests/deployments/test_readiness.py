@@ -1,4 +1,4 @@
-"""What `galaxy check` expects of a run: it grows with what is asked for, and is measured."""
+"""What `galaxy check` expects of a run: it grows with what is asked for, is measured, and leaves nothing behind."""
 
 from __future__ import annotations
 
@@ -11,13 +11,17 @@ import time
 from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 import torch
+from rich.console import Console
 
-from deployments.readiness import stamps_trained
-from deployments.training_needs import kept_for_backward, step_cost, training_needs
+from deployments import readiness
+from deployments.readiness import expect_run, stamps_trained
+from deployments.training_needs import TrainingNeeds, kept_for_backward, step_cost, training_needs
 from galaxy_models.training import Objective
 from infra.profile import PretrainSettings, Profile, load_profile
+from infra.settings import Settings
 from tasks.train.trial_steps import Trial, trials_of
 from tests.doubles.labelled_ellipses import survey_of
 
@@ -99,6 +103,31 @@ def test_every_training_stage_can_be_tried(stage: str, units: str) -> None:
         loss, _ = trial.objective.training_step_at(0, trial.batch(2), torch.Generator().manual_seed(0))
         loss.backward()
         assert torch.isfinite(loss)
+
+
+KEPT: list[bytearray] = []
+
+
+def hoard(stage: str, *_: Any) -> TrainingNeeds:
+    """Measures nothing, and keeps what it took."""
+    KEPT.append(bytearray(os.urandom(2**20)) * 256)
+    return TrainingNeeds(stamps=1, seconds_per_stamp=1, state_bytes=1, batch_bytes=1)
+
+
+def test_the_memory_of_the_trials_is_free_again_when_they_are_judged(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    survey = tmp_path / "mine.toml"
+    survey.write_text(
+        'name = "mine"\nunits = "nanomaggy"\nbands = ["g", "r", "z"]\nstamp_size = 152\n'
+        '[[sources]]\nkind = "simulated"\nname = "drawn"\ncount = 20\n'
+    )
+    monkeypatch.setattr(readiness, "training_needs", hoard)
+    console = Console(record=True, width=120)
+    before = psutil.Process().memory_info().rss
+    assert expect_run(console, Settings.from_environment(), str(survey), "laptop")
+    assert psutil.Process().memory_info().rss - before < 2**27
+    assert "trying a few steps of pretrain" in console.export_text()
 
 
 @pytest.mark.slow
