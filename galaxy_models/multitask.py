@@ -104,6 +104,13 @@ class RestorationHead(nn.Module):
         return cast(Tensor, self.last(self.activation(self.middle(features))))
 
 
+class Heads(nn.ModuleDict):
+    """Heads by label table, which may be called as one of the dictionary's methods is, such as `values`."""
+
+    def __setitem__(self, table: str, head: nn.Module) -> None:
+        self._modules[table] = head
+
+
 class MultiTaskNetwork(nn.Module):
     """A large vision model with heads.
 
@@ -140,9 +147,7 @@ class MultiTaskNetwork(nn.Module):
         features = 2 * sum(lvm.channels)
         self.norm = nn.LayerNorm(features)
         told = lvm.answers is not None
-        self.heads = nn.ModuleDict(
-            {scheme.table: _head(scheme, features, told, photometry_bands) for scheme in self.schemes}
-        )
+        self.heads = Heads({scheme.table: _head(scheme, features, told, photometry_bands) for scheme in self.schemes})
         if len(self.heads) != len(self.schemes):
             raise ValueError(f"tables must differ, not {[scheme.table for scheme in self.schemes]}")
         self.restoration = RestorationHead()

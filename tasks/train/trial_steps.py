@@ -110,9 +110,13 @@ def shares_supposed(settings: FinetuneSettings, survey: SurveyDefinition) -> dic
     GalaxyError
         If fixed shares name other tasks than the survey's.
     """
-    labelled = ["classification", *(["parameters"] if survey.tables("parameters") else [])]
+    labelled = {
+        "classification": [*survey.tables("classification"), *survey.tables("votes")],
+        "parameters": survey.tables("parameters"),
+    }
+    tasks = [*(task for task, tables in labelled.items() if tables), *IMAGE_TASKS]
     try:
-        return TaskShares([*labelled, *IMAGE_TASKS], settings.shares, fixed=settings.fixed_shares).shares
+        return TaskShares(tasks, settings.shares, fixed=settings.fixed_shares).shares
     except ValueError as error:
         raise GalaxyError(f"profile, section [finetune], with survey {survey.name}: {error}") from None
 

@@ -97,6 +97,14 @@ def test_a_survey_without_parameters_has_no_trial_of_them() -> None:
     assert [(trial.name, trial.share) for trial in trials] == [(t, 1 / 3) for t in TASKS if t != "parameters"]
 
 
+@pytest.mark.parametrize(("kind", "task"), [("votes", "classification"), ("values", "parameters")])
+def test_a_survey_of_one_kind_of_label_has_trials_of_that_alone(kind: str, task: str) -> None:
+    survey = survey_of("rgb")
+    survey = survey.model_copy(update={"labels": [label for label in survey.labels if label.kind == kind]})
+    names = [trial.name for trial in trials_of("finetune", Profile(name="tiny"), survey)]
+    assert names == [task, "restoration", "reconstruction"]
+
+
 def test_fixed_shares_are_the_profiles_and_must_be_of_the_surveys_tasks() -> None:
     shares = dict(zip(TASKS, (4, 3, 2, 1), strict=True))
     trials = trials_of("finetune", profile_of(shares="fixed", fixed_shares=shares), survey_of("rgb"))

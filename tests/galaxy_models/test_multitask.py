@@ -195,6 +195,13 @@ def test_a_card_that_knows_no_photometry_is_rebuilt_as_it_was(network: MultiTask
     assert "inclination" in load_predictor(tmp_path).predict(flux, "nanomaggy", 0.262)
 
 
+def test_a_table_may_have_the_name_of_a_method(rgb: torch.Tensor) -> None:
+    names = ("values", "keys", "parameters", "forward")
+    network = MultiTaskNetwork(GalaxyLVM(TINY), [HeadScheme(name, "a", "classes", ("x", "y")) for name in names])
+    assert {key.split(".")[1] for key in network.state_dict() if key.startswith("heads.")} == set(names)
+    assert network.eval().predict_columns(rgb)["p_forward_x"].shape == (5,)
+
+
 def test_two_heads_of_one_table_are_refused() -> None:
     with pytest.raises(ValueError, match="gz2_class"):
         MultiTaskNetwork(GalaxyLVM(TINY), (SCHEMES[0], SCHEMES[0]))
