@@ -6,7 +6,7 @@ import signal
 
 
 class DivergedError(RuntimeError):
-    """The loss is not finite; the message names the step and the batch's objects."""
+    """The loss or its gradient is not finite; the message names the step and the objects."""
 
 
 class BatchTooLargeError(RuntimeError):

@@ -89,6 +89,8 @@ def fit(
         `auto` takes a GPU where there is one; `cpu` and `cuda` insist.
     bf16
         Forward and backward pass under bfloat16 autocast, on a device that computes in it; full precision elsewhere.
+    gradient_clip
+        Largest norm of a step's gradient, over all parameters together; larger ones are scaled down to it. 0: none.
 
     Returns
     -------
@@ -98,7 +100,7 @@ def fit(
     Raises
     ------
     DivergedError
-        If a loss is not finite.
+        If a loss or the norm of a step's gradient is not finite. No checkpoint holds the weights after such a step.
     BatchTooLargeError
         If the device has no memory for a batch; the message says which size has been tried and fits.
     CheckpointError

@@ -62,6 +62,15 @@ class Told:
     reading: Reading
 
 
+@dataclass(frozen=True)
+class Slope:
+    """Norm of a step's gradient, and what this process's batches of the step name as their rows."""
+
+    step: int
+    rows: list[Any]
+    norm: Reading
+
+
 class TrainingLoop(LightningModule):
     """Optimiser, schedule, average and checkpoints around an objective.
 
@@ -75,8 +84,13 @@ class TrainingLoop(LightningModule):
         The one that is being worked on.
     told
         What the last batch told, as long as nobody has looked at it.
+    rows
+        What the batches of the next step name as theirs, those that this process has begun.
+    slope
+        The last step's gradient, as long as nobody has looked at it.
     may_wait
-        Whether that may be a batch later: neither the objective nor another process looks at the weights in between.
+        Whether both may be looked at a batch later: neither the objective nor another process looks at the weights in
+        between.
     """
 
     def __init__(
@@ -102,6 +116,8 @@ class TrainingLoop(LightningModule):
         self.place = 0
         self.batch: Batch | None = None
         self.told: Told | None = None
+        self.rows: list[Any] = []
+        self.slope: Slope | None = None
         self.may_wait = processes.count == 1 and type(objective).on_step_end is Objective.on_step_end
         self.smooth_loss: float | None = None
         self.average: WeightAverage | None = None
@@ -146,10 +162,17 @@ class TrainingLoop(LightningModule):
         gradient_clip_val: float | None = None,
         gradient_clip_algorithm: str | None = None,
     ) -> None:
-        """By the norm, as Lightning does it, which refuses it to every fused optimiser, since some scale gradients."""
-        if gradient_clip_val:
-            trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
-            torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val)
+        """By the norm, as Lightning does it, which refuses it to every fused optimiser, since some scale gradients.
+
+        A norm that is no number ends the training before the optimiser moves a weight; where it may wait as losses do,
+        before anything is written.
+        """
+        trained = [parameter for group in optimizer.param_groups for parameter in group["params"]]
+        norm = torch.nn.utils.clip_grad_norm_(trained, gradient_clip_val or math.inf)
+        self.slope = Slope(self.step, self.rows, Reading({"norm": norm}))
+        self.rows = []
+        if self.slope.norm.at_once or not self.may_wait:
+            self._take_in()
 
     def on_train_start(self) -> None:
         """Begin the average where the weights are, and listen to SIGTERM in Lightning's place."""
@@ -159,6 +182,7 @@ class TrainingLoop(LightningModule):
     def on_train_batch_start(self, batch: Batch, batch_index: int) -> None:
         """Set the rate of this step, and the seed of draws that take no generator (stochastic depth)."""
         self.batch = batch
+        self.rows.append(batch.get("rows"))
         torch.manual_seed(self._seed())
         rate = rate_at(self.step, self.plan.steps, self.plan.warmup)
         for group in self.optimizer.param_groups:
@@ -228,25 +252,41 @@ class TrainingLoop(LightningModule):
             raise Interrupted(f"asked to stop; saved after step {self.step} of {self.plan.steps} in {self.checkpoint}")
 
     def _take_in(self) -> None:
-        """Take in what the last batch told, if that has not been done.
+        """Take in what the last batch told, and look at the last step's gradient, if that has not been done.
 
         Raises
         ------
         DivergedError
-            If its loss is not finite.
+            If the loss or the norm of the gradient is not finite.
         """
-        if self.told is None:
-            return
         told, self.told = self.told, None
+        slope, self.slope = self.slope, None
+        if told is not None:
+            self._take_in_loss(told)
+        if slope is not None:
+            self._look_at(slope)
+
+    def _take_in_loss(self, told: Told) -> None:
         values = told.reading.read()
         loss = values["loss"]
         if not math.isfinite(loss):
             raise DivergedError(
-                f"the loss is {loss} at step {told.step}, {self._named(told.batch)}; look at these stamps, or lower "
-                "the learning rate. The last checkpoint is kept"
+                f"the loss is {loss} at step {told.step}, {self._named([told.batch.get('rows')])}; look at these "
+                "stamps, or lower the learning rate. The last checkpoint is kept"
             )
         self.records.window.append(values)
         self.smooth_loss = loss if self.smooth_loss is None else 0.95 * self.smooth_loss + 0.05 * loss
+
+    def _look_at(self, slope: Slope) -> None:
+        norm = slope.norm.read()["norm"]
+        if math.isfinite(norm):
+            return
+        # the gradient is the mean over all processes, so that all come here together
+        rows = [each for process in self.processes.gathered(slope.rows) for each in process]
+        raise DivergedError(
+            f"the norm of the gradient is {norm} at step {slope.step}, {self._named(rows)}, though the loss is finite; "
+            "look at these stamps, or lower the learning rate. The last checkpoint is kept"
+        )
 
     def _begin_average(self) -> None:
         if self.plan.ema_decay:
@@ -261,12 +301,11 @@ class TrainingLoop(LightningModule):
         place = self.place * self.processes.count + self.processes.rank
         return step_seed(self.plan.seed, self.step * self.plan.accumulate + place)
 
-    def _named(self, batch: Batch) -> str:
-        """The batch's objects by their ids, or by their rows where nobody knows the ids."""
-        rows = batch.get("rows")
-        if not isinstance(rows, Tensor):
+    def _named(self, rows: Sequence[Any]) -> str:
+        """Objects of batches by their ids, or by their rows where nobody knows the ids."""
+        numbers = [number for each in rows if isinstance(each, Tensor) for number in each.tolist()]
+        if not numbers:
             return "in a batch that does not name its rows"
-        numbers = rows.tolist()
         if self.object_ids is None:
             return f"rows {numbers}"
         return f"objects {', '.join(dict.fromkeys(self.object_ids(numbers)))}"
