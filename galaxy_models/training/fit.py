@@ -45,6 +45,7 @@ def fit(
     device: str = "auto",
     bf16: bool = True,
     gradient_clip: float = 1.0,
+    batch_size: int | None = None,
 ) -> History:
     """Train `objective` in place, from its checkpoint in `folder` if there is one.
 
@@ -91,6 +92,9 @@ def fit(
         Forward and backward pass under bfloat16 autocast, on a device that computes in it; full precision elsewhere.
     gradient_clip
         Largest norm of a step's gradient, over all parameters together; larger ones are scaled down to it. 0: none.
+    batch_size
+        What batches are drawn for, where some have fewer stamps; where memory ends, the error names a smaller one. By
+        default what the batch has that does not fit.
 
     Returns
     -------
@@ -146,12 +150,12 @@ def fit(
                 enable_model_summary=False,
                 use_distributed_sampler=False,
             )
-            _train(trainer, loop, Steps(batches_from, loop.step, plan, processes), half)
+            _train(trainer, loop, Steps(batches_from, loop.step, plan, processes), half, batch_size)
     loop.settle()
     return records.history
 
 
-def _train(trainer: Trainer, loop: TrainingLoop, steps: Steps, half: bool) -> None:
+def _train(trainer: Trainer, loop: TrainingLoop, steps: Steps, half: bool, batch_size: int | None) -> None:
     """Run Lightning's loop; what goes wrong leaves it as the errors that `fit` promises."""
     plan = loop.plan
     try:
@@ -165,8 +169,10 @@ def _train(trainer: Trainer, loop: TrainingLoop, steps: Steps, half: bool) -> No
         cause = str(error)
         traceback.clear_frames(error.__traceback__)  # they hold the memory that the trial below needs
     batch, size, device = loop.batch, stamps_of(loop.batch), trainer.strategy.root_device
-    fitting = largest_fitting(loop.objective, batch, plan, device, bf16=half, processes=loop.processes.count)
+    batch_size = batch_size or size
+    count = loop.processes.count
+    fitting = largest_fitting(loop.objective, batch, batch_size, plan, device, bf16=half, processes=count)
     raise BatchTooLargeError(
         f"a batch of {size} stamps does not fit into the memory of {device} (step {loop.step}: {cause}); "
-        f"{advice(size, fitting, plan.accumulate)}"
+        f"{advice(size, batch_size, fitting, plan.accumulate)}"
     )

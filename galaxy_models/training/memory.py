@@ -14,6 +14,9 @@ from .objective import Batch, Objective
 from .optimiser import make_optimiser
 from .plan import Plan
 
+LEAST = 2
+"""Batch size that a profile can go down to: contrasts need a pair."""
+
 
 def is_out_of_memory(error: BaseException) -> bool:
     """Whether an allocation failed; that of a CPU has no type of its own."""
@@ -28,42 +31,78 @@ def stamps_of(batch: Batch) -> int:
 
 
 def largest_fitting(
-    objective: Objective, batch: Batch, plan: Plan, device: torch.device, *, bf16: bool, processes: int = 1
+    objective: Objective,
+    batch: Batch,
+    batch_size: int,
+    plan: Plan,
+    device: torch.device,
+    *,
+    bf16: bool,
+    processes: int = 1,
 ) -> int | None:
-    """The largest part of a batch, halved until it fits, that a whole step can be made of; None if none can.
+    """The largest batch size, halved until it fits, that a whole step can be made with; None if none can.
 
-    A part divides the batch, so that a step of more, smaller batches keeps the stamps of a step. The step is an honest
-    one: forward, backward, the optimiser with its moments, and the copies of the gradients that several processes
-    have; only its learning rate is zero, so that no weight moves.
+    The step is an honest one: forward, backward, the optimiser with its moments, and the copies of the gradients that
+    several processes have; only its learning rate is zero, so that no weight moves.
+
+    Parameters
+    ----------
+    batch
+        The one that did not fit.
+    batch_size
+        What it was drawn for. It may have fewer stamps, then those that are tried have as much fewer.
     """
     objective.to(device)
     size = stamps_of(batch)
-    for part in _parts(size):
+    for smaller in _smaller(batch_size):
         gc.collect()
         if device.type == "cuda":
             torch.cuda.empty_cache()
-        if _fits(objective, _first(batch, size, part), plan, device, bf16=bf16, processes=processes):
-            return part
+        part = _first(batch, size, part_of(size, smaller, batch_size))
+        if _fits(objective, part, plan, device, bf16=bf16, processes=processes):
+            return smaller
     return None
 
 
-def advice(size: int, fitting: int | None, accumulate: int) -> str:
-    """What to set, in the words of a profile."""
+def advice(size: int, batch_size: int, fitting: int | None, accumulate: int) -> str:
+    """What to set, in the words of a profile.
+
+    Parameters
+    ----------
+    size
+        Stamps of the batch that did not fit.
+    batch_size, accumulate
+        What the profile has.
+    fitting
+        The batch size that fits.
+    """
     if fitting is None:
-        return "not even the smallest part of it fits; take a smaller preset, a smaller `crop` or a larger `binning`"
+        tried = f"not even `batch_size = {LEAST}` fits" if batch_size > LEAST else "`batch_size` can be no smaller"
+        return f"{tried}; take a smaller preset, a smaller `crop` or a larger `binning`"
+    batches = accumulate * round(batch_size / fitting)
+    before, after = batch_size * accumulate, fitting * batches
+    kept = "which keeps the stamps of a step" if after == before else f"a step then has {after} stamps, not {before}"
     return (
-        f"{fitting} fit, as a trial just now showed: set `batch_size = {fitting}` and "
-        f"`accumulate = {accumulate * size // fitting}`, which keeps the stamps of a step"
+        f"{part_of(size, fitting, batch_size)} fit, as a trial just now showed: set `batch_size = {fitting}` and "
+        f"`accumulate = {batches}`, {kept}"
     )
 
 
-def _parts(size: int) -> Iterator[int]:
-    """Divisors of `size`, each at most half of the one before; two is the least, since contrasts need a pair."""
-    largest = size // 2
-    for part in range(size // 2, 1, -1):
-        if part <= largest and size % part == 0:
-            yield part
-            largest = part // 2
+def part_of(size: int, smaller: int, batch_size: int) -> int:
+    """Stamps that a batch of `size` would have, were it drawn for a smaller batch size."""
+    return -(-size * smaller // batch_size)
+
+
+def _smaller(batch_size: int) -> Iterator[int]:
+    """Batch sizes to try, each at most half of the one before, down to `LEAST`.
+
+    Divisors where there are any near, so that a step of more, smaller batches keeps its stamps.
+    """
+    tried = batch_size
+    while tried > LEAST:
+        half = max(LEAST, tried // 2)
+        tried = next((part for part in range(half, half // 2, -1) if batch_size % part == 0), half)
+        yield tried
 
 
 def _first(batch: Batch, size: int, part: int) -> Batch:

@@ -54,6 +54,7 @@ def training_options(context: StageContext, settings: TrainingSettings, prepared
         "learning_rate": settings.learning_rate,
         "weight_decay": settings.weight_decay,
         "seed": settings.seed,
+        "batch_size": settings.batch_size,
         "accumulate": settings.accumulate,
         "ema_decay": settings.ema_decay,
         "compiled": settings.compile,

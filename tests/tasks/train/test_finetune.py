@@ -8,12 +8,15 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from galaxy_models.predictor import load_predictor
+from galaxy_models.training import BatchTooLargeError
 from infra.errors import GalaxyError
 from tasks.ingest.survey import SurveyDefinition
 from tasks.track.scores import score
 from tasks.train import finetune as stage
+from tasks.train.finetune_objective import MultiTaskObjective
 from tests.doubles.labelled_ellipses import STEPS, FakePrepared, context_of, prepared_of, survey_of
 
 
@@ -129,6 +132,27 @@ def test_with_average_accumulation_and_layer_decay_a_killed_run_ends_the_same(
         stage.finetune(context_of(tmp_path / "cut", pretrained, progress=stop, **options))
     again = stage.finetune(context_of(tmp_path / "cut", pretrained, **options))
     assert again["weights_digest"] == whole["weights_digest"] and again["metrics"] == whole["metrics"]
+
+
+def test_where_memory_ends_at_a_batch_of_images_the_batch_size_is_the_profiles(
+    tmp_path: Path, pretrained: Path, prepared: FakePrepared, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Batches of images have half of its stamps."""
+
+    restore = MultiTaskObjective._restoration
+
+    def in_little_memory(
+        objective: MultiTaskObjective, batch: dict[str, Any], generator: torch.Generator
+    ) -> torch.Tensor:
+        if len(batch["images"]) > 4:
+            raise torch.OutOfMemoryError("no memory is left")
+        return restore(objective, batch, generator)
+
+    monkeypatch.setattr(MultiTaskObjective, "_restoration", in_little_memory)
+    with pytest.raises(
+        BatchTooLargeError, match=r"a batch of 8 stamps .*4 fit.* `batch_size = 8` and `accumulate = 2`, which keeps"
+    ):
+        stage.finetune(context_of(tmp_path, pretrained))
 
 
 @pytest.mark.parametrize("place", [0, 1])
