@@ -54,11 +54,11 @@ def run(
         console.print("a run before this one was killed; what it had left running is stopped", highlight=False)
     if not running_services(settings):
         console.print("starting Prefect for this run (`galaxy up` keeps it running) ...", highlight=False)
-    from deployments.console import print_summary, stages_shown
+    from deployments.console import print_summary, stages_shown, stop_told
     from flows.survey_run import survey_run
 
     started = time.monotonic()
-    with stages_shown(console):
+    with stop_told(console), stages_shown(console):
         results = survey_run(survey=survey, profile=profile, stages=stages)
     print_summary(console, results, time.monotonic() - started)
 

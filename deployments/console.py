@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -61,6 +62,19 @@ def _lines(console: Console) -> Iterator[None]:
 
     with listening(show):
         yield
+
+
+@contextmanager
+def stop_told(console: Console) -> Iterator[None]:
+    """Say of a run that SIGTERM ends what is kept of it and how it goes on; a training says what it has saved."""
+    try:
+        yield
+    except SystemExit as stopped:
+        if stopped.code == 128 + signal.SIGTERM:
+            silent = str(stopped) == str(stopped.code)
+            told = "asked to stop; what is finished is kept" if silent else str(stopped)
+            console.print(f"{told}. The same command carries on from there", highlight=False, soft_wrap=True)
+        raise
 
 
 def print_summary(console: Console, results: Mapping[str, Mapping[str, Any]], seconds: float) -> None:
