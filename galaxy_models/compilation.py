@@ -11,6 +11,7 @@ import torch
 from torch import nn
 
 from .swin import SwinBlocks
+from .timm_encoder import TimmEncoder
 from .upsample import DualUpsample
 
 OLDEST_CAPABILITY = (7, 0)
@@ -28,8 +29,9 @@ def compiling_pays(device: str) -> bool:
 
 
 def worth_compiling(network: nn.Module) -> list[nn.Module]:
-    """The parts of a network that most of its time goes to: Swin blocks and up-sampling."""
-    return [part for part in network.modules() if isinstance(part, (SwinBlocks, DualUpsample))]
+    """The parts of a network that most of its time goes to: Swin blocks, up-sampling and backbones of timm."""
+    bodies = [part.body for part in network.modules() if isinstance(part, TimmEncoder)]
+    return bodies + [part for part in network.modules() if isinstance(part, (SwinBlocks, DualUpsample))]
 
 
 def compile_parts(parts: Iterable[nn.Module]) -> None:

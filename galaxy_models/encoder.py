@@ -25,6 +25,13 @@ class Encoder(nn.Module):
     def initialise(self) -> None:
         """Draw the weights that PyTorch's or timm's own constructors have not left as they should be."""
 
+    def stage_numbers(self) -> dict[str, int]:
+        """Of each parameter by its name: 1 to 4 for the stages in their order, 0 for what comes before the first.
+
+        What leads to a stage belongs to it. The mask token counts as what comes before.
+        """
+        raise NotImplementedError
+
     def forward(self, image: Tensor, hidden: Tensor | None) -> list[Tensor]:
         """The pyramid.
 

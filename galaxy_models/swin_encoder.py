@@ -56,6 +56,10 @@ class SwinEncoder(Encoder):
         """Linear layers as Swin has them."""
         self.apply(initialise_linear)
 
+    def stage_numbers(self) -> dict[str, int]:
+        """See `Encoder.stage_numbers`."""
+        return {name: _stage_number(*name.split(".")[:2]) for name, _ in self.named_parameters()}
+
     def forward(self, image: Tensor, hidden: Tensor | None) -> list[Tensor]:
         """See `Encoder.forward`."""
         tokens = self.patch_embedding(self.shallow(image)).permute(0, 2, 3, 1)
@@ -71,3 +75,11 @@ class SwinEncoder(Encoder):
             if index < 3:
                 tokens = self.merges[index](tokens)
         return maps
+
+
+def _stage_number(part: str, place: str = "") -> int:
+    if part == "stages":
+        return int(place) + 1
+    if part == "merges":
+        return int(place) + 2
+    return len(STRIDES) if part == "norm" else 0

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from .encoder import STRIDES, Encoder
+from .timm_stages import first_maps, flat, stem
 
 EXAMPLES = ("convnext_nano", "resnet18", "swin_tiny_patch4_window7_224", "vit_tiny_patch16_224")
 """Named in errors, for who finds the name he wanted refused."""
@@ -116,12 +117,24 @@ class TimmEncoder(Encoder):
     def __init__(self, name: str) -> None:
         super().__init__()
         backbone = find_backbone(name)
+        self.name = name
         self.mask_token = nn.Parameter(torch.zeros(3))
         self.body = backbone.build()
         levels = list(zip(backbone.channels, backbone.strides, STRIDES, strict=True))
         self.resamples = nn.ModuleList(_resample(channels, old, new) for channels, old, new in levels)
         self.channels = tuple(channels // max(1, old // new) for channels, old, new in levels)
         self.norms = nn.ModuleList(nn.LayerNorm(channels) for channels in self.channels)
+
+    def stage_numbers(self) -> dict[str, int]:
+        """See `Encoder.stage_numbers`. A parameter belongs to the first of the four maps that is made with it."""
+        with torch.random.fork_rng(devices=[]), torch.device("meta"), torch.enable_grad():
+            alike = TimmEncoder(self.name).eval()
+            maps = alike(torch.empty(1, 3, PROBED_SIZES[0], PROBED_SIZES[0]), None)
+            numbers = first_maps(dict(alike.named_parameters()), maps)
+            before = stem(self.name)
+        numbers["mask_token"] = 0
+        numbers |= {name: 0 for name in numbers if flat(name.removeprefix("body.")) in before}
+        return {name: numbers.get(name, len(STRIDES)) for name, _ in self.named_parameters()}
 
     def forward(self, image: Tensor, hidden: Tensor | None) -> list[Tensor]:
         """See `Encoder.forward`."""

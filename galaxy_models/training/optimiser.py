@@ -8,14 +8,10 @@ import torch
 from torch import nn
 
 from ..checkpoint import CheckpointError
+from ..encoder import STRIDES
 from ..lvm import GalaxyLVM
 from .objective import Objective
 from .plan import Plan
-
-STEM = ("shallow", "patch_embedding", "patch_norm", "mask_token")
-"""What the network has before its first stage."""
-
-STAGES = 4
 
 
 def make_optimiser(objective: Objective, plan: Plan, state: dict[str, Any] | None = None) -> torch.optim.AdamW:
@@ -49,7 +45,7 @@ def encoder_groups(network: GalaxyLVM, rate: float, layer_decay: float = 1.0) ->
 
     What is early in a network is general and should move little (Clark et al. 2020; BEiT and Swin fine-tune so). The
     last of the four stages and the decoder learn at `rate`, each stage before at `layer_decay` of the next, and the
-    patch embedding at `layer_decay` of the first stage.
+    patch embedding at `layer_decay` of the first stage. What the stages are, the encoder says.
 
     Parameters
     ----------
@@ -60,28 +56,17 @@ def encoder_groups(network: GalaxyLVM, rate: float, layer_decay: float = 1.0) ->
     """
     if layer_decay == 1:
         return [{"module": network, "learning_rate_scale": rate}]
+    stages = {f"encoder.{name}": number for name, number in network.encoder.stage_numbers().items()}
     members: dict[int, list[nn.Parameter]] = {}
     for name, parameter in network.named_parameters():
-        members.setdefault(_stages_before_the_last(name), []).append(parameter)
+        members.setdefault(stages.get(name, len(STRIDES)), []).append(parameter)
     return [
-        {"module": nn.ParameterList(members[depth]), "learning_rate_scale": rate * layer_decay**depth}
-        for depth in sorted(members, reverse=True)
+        {
+            "module": nn.ParameterList(members[stage]),
+            "learning_rate_scale": rate * layer_decay ** (len(STRIDES) - stage),
+        }
+        for stage in sorted(members)
     ]
-
-
-def _stages_before_the_last(name: str) -> int:
-    """0 for the last stage and all that follows it, `STAGES` for what comes before the first.
-
-    A backbone of timm names its parts in its own way and counts as one stage, the last.
-    """
-    part, *rest = name.removeprefix("encoder.").split(".")
-    if part in STEM:
-        return STAGES
-    if part == "stages":
-        return STAGES - 1 - int(rest[0])
-    if part == "merges":  # belongs to the stage that it leads to
-        return STAGES - 2 - int(rest[0])
-    return 0
 
 
 def _groups(objective: Objective, plan: Plan) -> list[dict[str, Any]]:
