@@ -10,7 +10,6 @@ import os
 import signal
 import sys
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -41,7 +40,6 @@ def train(
     progress: Progress | None = None,
     *,
     preset: str = "",
-    depth: int = 0,
     stamps: int = 4,
     size: int = 32,
     steps: int = STEPS,
@@ -49,12 +47,9 @@ def train(
     accumulate: int = 1,
     ema_decay: float = 0.0,
 ) -> tuple[GalaxyLVM, History]:
-    """The trained network and the points of the run; `depth` is that of all stages, if it is not the preset's."""
+    """The trained network and the points of the run."""
     torch.manual_seed(0)
-    shape = PRESETS[preset] if preset else TINY
-    if depth:
-        shape = replace(shape, depths=(depth,) * 4, decoder_depths=(depth,) * 3)
-    network = GalaxyLVM(shape)
+    network = GalaxyLVM(PRESETS[preset] if preset else TINY)
     inputs = InputSpec(("g", "r", "z"), size + 16, size, 1, (0.2, 0.3), True)
     objective = MaskedReconstruction(
         network, inputs, "rgb", mask_patch=8, mask_fraction=0.5, augmentation=Augmentation()
