@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
+import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from functools import partial
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
 from typing import Any, TypeVar
 
 import torch
@@ -39,8 +41,17 @@ def in_processes(
 
 def _open(bench: Workbench, opened: Callable[[Workbench], Any]) -> None:
     global _of_process
+    threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
     _of_process = opened(bench)
+
+
+def _end_with_parent() -> None:
+    """A killed parent tells its processes nothing: one would go on with its measurement, and keep its memory."""
+    parent = parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _measure(measure: Callable[[Any, Any], object], wanted: Any) -> None:
