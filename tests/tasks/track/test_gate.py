@@ -170,7 +170,7 @@ def test_scores_follow_from_columns():
     prefixed = {f"p_gz2_{name[2:]}": values for name, values in columns.items()}
     assert score(prefixed, table, "gz2.accuracy").tolist() == [1, 1, 0]
     assert score({"lens_score": np.array([0.1, 0.9, 0.3])}, table, "sw.auc").tolist() == [0.1, 0.9, 0.3]
-    with pytest.raises(GalaxyError, match="does not know all of the classes"):
+    with pytest.raises(GalaxyError, match="does not know all of round, spiral"):
         score({"p_ring": np.ones(3)}, table, "gz2.accuracy")
     with pytest.raises(GalaxyError, match=r"no score for the metric sim.masked_l1"):
         score({"embedding": np.ones((3, 2))}, table, "sim.masked_l1")
