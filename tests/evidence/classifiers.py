@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import copy
+import math
 import tempfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -57,11 +59,16 @@ class OurClassifier(nn.Module):
 
     def groups(self) -> list[dict[str, Any]]:
         """The encoder learns slower than the head."""
-        return [
-            *encoder_groups(self.network.lvm, self.encoder_rate),
-            {"module": self.network.norm, "learning_rate_scale": 1.0},
-            {"module": self.network.heads, "learning_rate_scale": 1.0},
-        ]
+        return our_groups(self.network, self.encoder_rate)
+
+
+def our_groups(network: MultiTaskNetwork, encoder_rate: float) -> list[dict[str, Any]]:
+    """Parts of our network, the encoder at `encoder_rate` times the rate of norm and heads."""
+    return [
+        *encoder_groups(network.lvm, encoder_rate),
+        {"module": network.norm, "learning_rate_scale": 1.0},
+        {"module": network.heads, "learning_rate_scale": 1.0},
+    ]
 
 
 class FromScratch(nn.Module):
@@ -104,6 +111,11 @@ class Recipe:
         """Of a training on so many stamps."""
         return max(self.fewest_steps, self.epochs * stamps // self.batch_size)
 
+    @staticmethod
+    def looked_at_every(steps: int) -> int:
+        """Steps between the looks of a training of so many."""
+        return max(1, steps // LOOKS)
+
 
 @dataclass(frozen=True)
 class Labelled:
@@ -129,12 +141,20 @@ def train(
 ) -> float:
     """Train in place, keeping the weights of the best look at validation; returns that look's macro AUC."""
     steps = recipe.steps(len(labelled.rows))
-    objective = _Classification(classifier, stamps, validation, recipe, max(1, steps // LOOKS))
-    objective.look()  # what it begins with may be better than what too few labels make of it
+    learning = _Classification(classifier, stamps, validation, recipe, recipe.looked_at_every(steps))
+    batches = partial(_balanced_batches, stamps, labelled, recipe.batch_size, seed)
+    return teach(learning, batches, steps, recipe, seed)
+
+
+def teach(
+    learning: Learning, batches_from: Callable[[int], Iterator[dict[str, Any]]], steps: int, recipe: Recipe, seed: int
+) -> float:
+    """Train in place, keeping the weights of the best look; returns that look's score."""
+    learning.look()  # what it begins with may be better than what too few labels make of it
     with tempfile.TemporaryDirectory() as folder:
         fit(
-            objective,
-            lambda first: _balanced_batches(stamps, labelled, recipe.batch_size, seed, first),
+            learning,
+            batches_from,
             steps=steps,
             folder=Path(folder),
             checkpoint_steps=steps,
@@ -143,47 +163,57 @@ def train(
             seed=seed,
             threads=torch.get_num_threads(),
         )
-    if objective.best_weights is not None:
-        classifier.load_state_dict(objective.best_weights)
-    classifier.eval()
-    return objective.best
+    if learning.best_weights is not None:
+        learning.classifier.load_state_dict(learning.best_weights)
+    learning.classifier.eval()
+    return learning.best
 
 
 @torch.inference_mode()
 def probabilities(classifier: nn.Module, stamps: Stamps, rows: Rows, looks: int = 8) -> NDArray[np.float64]:
     """(n, classes): the mean over the first `looks` of four quarter turns and their mirror images."""
     classifier.eval()
+    return mean_of_looks(lambda rgb: classifier(rgb).float().softmax(1), stamps, rows, looks)
+
+
+@torch.inference_mode()
+def mean_of_looks(
+    answer: Callable[[Tensor], Tensor], stamps: Stamps, rows: Rows, looks: int = 8
+) -> NDArray[np.float64]:
+    """(n, ...) of what `answer` makes of pictures, mean over the first `looks` of quarter turns and mirror images."""
     answers = []
     for part in np.array_split(rows, max(1, len(rows) // 256)):
         rgb = network_input(stamps, part)
         views = [torch.rot90(mirrored, turns, (2, 3)) for mirrored in (rgb, rgb.flip(3)) for turns in range(4)]
-        answers.append(torch.stack([classifier(view).float().softmax(1) for view in views[:looks]]).mean(0))
+        answers.append(torch.stack([answer(view) for view in views[:looks]]).mean(0))
     return torch.cat(answers).double().numpy()
 
 
-class _Classification(Objective):
-    """Cross-entropy on augmented stamps."""
+class Learning(Objective):
+    """A network that learns from augmented stamps and is looked at now and then, its best look being kept.
 
-    def __init__(
-        self, classifier: nn.Module, stamps: Stamps, validation: Labelled, recipe: Recipe, look_steps: int
-    ) -> None:
+    A subclass gives the loss of a batch, and the score of a look at validation galaxies.
+    """
+
+    def __init__(self, classifier: nn.Module, look_steps: int) -> None:
         super().__init__()
         self.classifier = classifier
-        self.stamps = stamps
-        self.validation = validation
-        self.recipe = recipe
         self.look_steps = look_steps
-        self.best = -1.0
+        self.best = -math.inf
         self.best_weights: dict[str, Tensor] | None = None
+
+    def loss(self, rgb: Tensor, batch: dict[str, Any]) -> Tensor:
+        """Of augmented pictures (N, 3, h, w) in 0..1; a scalar."""
+        raise NotImplementedError
+
+    def score(self) -> float:
+        """Of validation galaxies, the higher the better."""
+        raise NotImplementedError
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
     ) -> tuple[Tensor, Mapping[str, float]]:
-        rgb = augmented_input(batch["images"], "rgb", INPUTS, AUGMENTATION, generator)
-        loss = functional.cross_entropy(
-            self.classifier(rgb), batch["codes"], label_smoothing=self.recipe.label_smoothing
-        )
-        return loss, {}
+        return self.loss(augmented_input(batch["images"], "rgb", INPUTS, AUGMENTATION, generator), batch), {}
 
     def parameter_groups(self) -> list[dict[str, Any]]:
         return cast(Classifier, self.classifier).groups()
@@ -194,11 +224,30 @@ class _Classification(Objective):
 
     def look(self) -> None:
         """Score it on validation galaxies, and keep its weights if it was never better."""
-        answer = probabilities(self.classifier, self.stamps, self.validation.rows, looks=1)
+        score = self.score()
         self.classifier.train()
-        score = macro_auc(self.validation.codes, answer)
         if score > self.best:
             self.best, self.best_weights = score, copy.deepcopy(self.classifier.state_dict())
+
+
+class _Classification(Learning):
+    """Cross-entropy; looks are scored by macro AUC."""
+
+    def __init__(
+        self, classifier: nn.Module, stamps: Stamps, validation: Labelled, recipe: Recipe, look_steps: int
+    ) -> None:
+        super().__init__(classifier, look_steps)
+        self.stamps = stamps
+        self.validation = validation
+        self.recipe = recipe
+
+    def loss(self, rgb: Tensor, batch: dict[str, Any]) -> Tensor:
+        smoothing = self.recipe.label_smoothing
+        return functional.cross_entropy(self.classifier(rgb), batch["codes"], label_smoothing=smoothing)
+
+    def score(self) -> float:
+        answer = probabilities(self.classifier, self.stamps, self.validation.rows, looks=1)
+        return macro_auc(self.validation.codes, answer)
 
 
 def _balanced_batches(stamps: Stamps, labelled: Labelled, size: int, seed: int, first: int) -> Iterator[dict[str, Any]]:

@@ -11,7 +11,7 @@ own split.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -19,8 +19,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from sklearn.ensemble import RandomForestClassifier
-from torch import nn
+from torch import Tensor, nn
 
+from galaxy_models.lvm import GalaxyLVM
 from tests.evidence.classifiers import FromScratch, Labelled, OurClassifier, Recipe, Rows, probabilities, train
 from tests.evidence.handmade import own_measures, statmorph_features
 from tests.evidence.pretrained import Pretraining, network_input, pretrained, untrained
@@ -45,6 +46,9 @@ FOREST, OWN_FOREST = "forest on statmorph", "forest on own measures"
 FORESTS = (FOREST, OWN_FOREST)
 PRETRAINED = (OURS, ALIKE)
 
+MEAN, VOTE_FOREST = "mean of the training votes", "forest on own measures"
+"""Asked for vote fractions alone, beside the networks."""
+
 CHOSEN_AT = 50
 """Labels a class at which rates are chosen and the four classes are told."""
 THREADS = 2
@@ -63,8 +67,10 @@ class Size:
         Numbers of labels a class, for each model.
     of_four
         Models that are also asked for the four classes.
+    votes
+        Numbers of labels a class, for each model that is asked for vote fractions.
     rates
-        Learning rates of each network to choose from, once, at 50 a class.
+        Learning rates of each network to choose from, once, at 50 a class of the five.
     pretraining_per_fold
         Pre-train for each test fold by itself; otherwise once, on stamps of no test fold.
     """
@@ -73,39 +79,62 @@ class Size:
     draws: int
     labels: dict[str, tuple[int, ...]]
     of_four: tuple[str, ...]
+    votes: dict[str, tuple[int, ...]]
     rates: dict[str, tuple[float, ...]]
     pretraining: Pretraining
     pretraining_per_fold: bool
 
 
+COUNTS = (5, 10, 20, 50, 100, 200)
+ASKED_FOR_VOTES = (CHOSEN_AT, 200)
+
 MIDDLE = Size(
     tested=(3, 4),
     draws=1,
     labels={
-        OURS: (0, 5, 10, 50, 200),
-        UNTRAINED: (50,),
-        "resnet18": (10, 50, 200),
-        FOREST: (5, 10, 50, 200),
-        OWN_FOREST: (5, 10, 50, 200),
+        OURS: (0, *COUNTS),
+        UNTRAINED: (10, 50, 200),
+        "resnet18": COUNTS,
+        "resnet50": (10, 50, 200),
+        FOREST: COUNTS,
+        OWN_FOREST: COUNTS,
     },
-    of_four=(OURS, "resnet18", OWN_FOREST),
-    rates={OURS: (2e-3,), UNTRAINED: (2e-3,), "resnet18": (1e-3,)},
+    of_four=(OURS, UNTRAINED, "resnet18", OWN_FOREST),
+    votes={
+        OURS: (0, *ASKED_FOR_VOTES),
+        **dict.fromkeys((UNTRAINED, "resnet18", VOTE_FOREST, MEAN), ASKED_FOR_VOTES),
+    },
+    rates={
+        **dict.fromkeys((OURS, UNTRAINED), (1e-3, 2e-3, 4e-3)),
+        **dict.fromkeys(("resnet18", "resnet50"), (5e-4, 1e-3, 2e-3)),
+    },
     pretraining=Pretraining("nano", steps=2500, batch_size=32, learning_rate=1e-3),
     pretraining_per_fold=False,
 )
 SMALL = replace(
     MIDDLE,
     tested=(3,),
-    labels={name: counts for name, counts in MIDDLE.labels.items() if name != FOREST},  # statmorph takes minutes
+    labels={
+        OURS: (0, 5, 10, 50, 200),
+        UNTRAINED: (50,),
+        "resnet18": (10, 50, 200),
+        OWN_FOREST: (5, 10, 50, 200),  # statmorph takes minutes
+    },
+    of_four=(OURS, "resnet18", OWN_FOREST),
+    votes={OURS: (0, CHOSEN_AT), VOTE_FOREST: (CHOSEN_AT,), MEAN: (CHOSEN_AT,)},
+    rates={OURS: (2e-3,), UNTRAINED: (2e-3,), "resnet18": (1e-3,)},
     pretraining=replace(MIDDLE.pretraining, steps=1200),
 )
 NETWORKS = (OURS, ALIKE, UNTRAINED, "resnet18", "resnet50")
-COUNTS = (5, 10, 20, 50, 100, 200)
 FULL = Size(
     tested=tuple(range(FOLDS)),
     draws=3,
     labels={OURS: (0, *COUNTS), ALIKE: (0, *COUNTS), **dict.fromkeys((*NETWORKS[2:], *FORESTS), COUNTS)},
     of_four=(*NETWORKS, *FORESTS),
+    votes={
+        **dict.fromkeys(PRETRAINED, (0, *ASKED_FOR_VOTES)),
+        **dict.fromkeys((*NETWORKS[2:], VOTE_FOREST, MEAN), ASKED_FOR_VOTES),
+    },
     rates=dict.fromkeys(NETWORKS, (5e-4, 1e-3, 2e-3, 4e-3)),
     pretraining=Pretraining("nano", steps=6000, batch_size=64, learning_rate=1e-3),
     pretraining_per_fold=True,
@@ -137,6 +166,9 @@ class Parts:
 Wanted = tuple[str, str, int, int, int]
 """Model, scheme, labels a class, fold, draw."""
 
+Candidate = tuple[str, float]
+"""Network and learning rate."""
+
 
 class CrossFit:
     """Folds, schemes and networks, with the stamps at hand."""
@@ -156,22 +188,41 @@ class CrossFit:
         size = self.size
         tasks = [(name, "five", count) for name, counts in size.labels.items() for count in counts]
         tasks += [(name, "four", CHOSEN_AT) for name in size.of_four]
-        tasks.sort(key=lambda task: (task[0] in FORESTS, -task[2]))
+        tasks.sort(key=lambda task: (task[0] in FORESTS, task[0] == "resnet50", -task[2]))
         return [(*task, fold, draw) for task in tasks for fold in size.tested for draw in range(self.draws(task[2]))]
+
+    def candidates(self) -> list[Candidate]:
+        """All learning rates that are tried, of networks that have a choice; the slowest networks first."""
+        found = [(name, rate) for name, rates in self.size.rates.items() if len(rates) > 1 for rate in rates]
+        return sorted(found, key=lambda each: -NETWORKS.index(each[0]))
 
     def draws(self, per_class: int) -> int:
         """Draws of so many labels; of none there is one."""
         return self.size.draws if per_class else 1
 
     def prepare(self) -> None:
-        """What all processes read: pre-trained networks, statmorph's features, learning rates."""
-        for name in self.size.labels:
-            for fold in self.size.tested if name in PRETRAINED else ():
-                self.network(name, FIVE, fold, 0)
-        if FOREST in self.size.labels:
+        """What all processes read, unless nothing lacks that needs it: pre-trained networks, statmorph's features."""
+        rates_known = all(self._keeps(name, self.five, rate=rate) for name, rate in self.candidates())
+        lacking = {wanted[0] for wanted in self.wanted() if not (rates_known and self.has(wanted))}
+        self.pretrain(lacking)
+        if FOREST in lacking:
             statmorph_features(self.bench, self.stamps, self.five.labelled.rows, THREADS)
-        for name in self.size.rates:
-            self.rate(name, self.five)
+
+    def pretrain(self, names: Collection[str]) -> None:
+        """Those of the networks that are pre-trained; what was trained before is taken up."""
+        for name in PRETRAINED:
+            for fold in self.size.tested if name in names else ():
+                self.lvm(name, fold, 0)
+
+    def has(self, wanted: Wanted) -> bool:
+        """Whether it was measured before; rates must have been chosen."""
+        name, scheme, per_class, fold, draw = wanted
+        rate = None if name in FORESTS else self.rate(name)
+        return self._keeps(name, self.scheme(scheme), per_class, fold, draw, rate)
+
+    def scheme(self, name: str) -> Scheme:
+        """Of this name."""
+        return {each.name: each for each in (self.five, self.four)}[name]
 
     def parts(self, scheme: Scheme, fold: int) -> Parts:
         """The test fold, the one after it for choices, the other three for training."""
@@ -188,55 +239,84 @@ class CrossFit:
 
     def network(self, name: str, classes: Sequence[str], fold: int, seed: int) -> nn.Module:
         """A classifier that has seen no label."""
-        rows = self.unlabelled(fold)
-        if name in PRETRAINED:
-            lvm = pretrained(self.bench, self.stamps, rows, self._pretraining(name), THREADS)
-        elif name == UNTRAINED:
-            lvm = untrained(self.stamps, rows, self.size.pretraining.preset, seed)
+        ours = name in (*PRETRAINED, UNTRAINED)
+        lvm = self.lvm(name, fold, seed) if ours else None
         with torch.random.fork_rng():
             torch.manual_seed(seed)
-            if name in (*PRETRAINED, UNTRAINED):
-                return OurClassifier(lvm, classes, 0.25 if name in PRETRAINED else 1.0)
-            sample = network_input(self.stamps, rows[:: max(1, len(rows) // 1024)])
-            return FromScratch(name, classes, sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3)))
+            if lvm is not None:
+                return OurClassifier(lvm, classes, encoder_rate(name))
+            return FromScratch(name, classes, *self.colours(fold))
+
+    def lvm(self, name: str, fold: int, seed: int) -> GalaxyLVM:
+        """The encoder of one of our networks, pre-trained or with its first weights."""
+        rows = self.unlabelled(fold)
+        if name in PRETRAINED:
+            return pretrained(self.bench, self.stamps, rows, self._pretraining(name), THREADS)
+        return untrained(self.stamps, rows, self.size.pretraining.preset, seed)
+
+    def colours(self, fold: int) -> tuple[Tensor, Tensor]:
+        """Mean and spread (3,) of what networks see of some unlabelled stamps."""
+        rows = self.unlabelled(fold)
+        sample = network_input(self.stamps, rows[:: max(1, len(rows) // 1024)])
+        return sample.mean(dim=(0, 2, 3)), sample.std(dim=(0, 2, 3))
 
     def answers(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int) -> dict[str, Any]:
         """Probabilities of the test fold by a classifier that was trained on `per_class` labels a class.
 
         With no labels at all: what the pre-trained network tells of the classes by itself.
         """
-        key = {"model": name, "scheme": scheme.name, "labels": per_class, "fold": fold, "draw": draw}
         if name in FORESTS:
+            key = self._key(name, scheme, per_class, fold, draw, None)
             return self.bench.cell(lambda: self._forest(name, scheme, per_class, fold, draw), **key)
-        rate = self.rate(name, scheme)
-        return self.bench.cell(
-            lambda: self._trained(name, scheme, per_class, fold, draw, rate), rate=rate, **key, **self._prepared(name)
-        )
+        return self.answers_at(self.rate(name), name, scheme, per_class, fold, draw)
 
-    def rate(self, name: str, scheme: Scheme) -> float:
+    def answers_at(
+        self, rate: float, name: str, scheme: Scheme, per_class: int, fold: int, draw: int
+    ) -> dict[str, Any]:
+        """The same of a network at a learning rate, with the `validation` score of its best look."""
+        key = self._key(name, scheme, per_class, fold, draw, rate)
+        return self.bench.cell(lambda: self._trained(name, scheme, per_class, fold, draw, rate), **key)
+
+    def rate(self, name: str) -> float:
         """The learning rate, chosen once by the validation galaxies of the first tested fold."""
         candidates = self.size.rates[name]
         if len(candidates) == 1:
             return candidates[0]
-        first = self.size.tested[0]
-        scores = {
-            rate: self.bench.cell(
-                lambda rate=rate: {"validation": self._train(name, scheme, CHOSEN_AT, first, 0, rate)[1]},  # type: ignore[misc]
-                choice="rate", model=name, scheme=scheme.name, rate=rate, **self._prepared(name),
-            )["validation"]
-            for rate in candidates
-        }  # fmt: skip
-        return max(scores, key=lambda rate: scores[rate])
+        return max(candidates, key=lambda rate: self.tried(name, rate))
 
-    def _pretraining(self, name: str) -> Pretraining:
-        how = self.size.pretraining
-        return replace(how, preset=BACKBONE) if name == ALIKE else how
+    def tried(self, name: str, rate: float) -> float:
+        """Macro AUC of validation galaxies, where rates are chosen."""
+        answers = self.answers_at(rate, name, self.five, CHOSEN_AT, self.size.tested[0], 0)
+        return float(answers["validation"])
 
-    def _prepared(self, name: str) -> dict[str, Any]:
+    def made_by(self, name: str) -> dict[str, Any]:
+        """What a network's answers depend on beside the rate: JSON values."""
         if name not in PRETRAINED:
             return {}
         each = " for each fold" if self.size.pretraining_per_fold else ""
         return {"pretraining": f"{self._pretraining(name)}{each}", "simulator": simulator_digest()}
+
+    def _key(
+        self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float | None
+    ) -> dict[str, Any]:
+        key = {"model": name, "scheme": scheme.name, "labels": per_class, "fold": fold, "draw": draw}
+        return key if rate is None else {**key, "rate": rate, **self.made_by(name)}
+
+    def _keeps(
+        self,
+        name: str,
+        scheme: Scheme,
+        per_class: int = CHOSEN_AT,
+        fold: int | None = None,
+        draw: int = 0,
+        rate: float | None = None,
+    ) -> bool:
+        fold = self.size.tested[0] if fold is None else fold
+        return self.bench.keeps(**self._key(name, scheme, per_class, fold, draw, rate))
+
+    def _pretraining(self, name: str) -> Pretraining:
+        how = self.size.pretraining
+        return replace(how, preset=BACKBONE) if name == ALIKE else how
 
     def _train(
         self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float
@@ -244,16 +324,15 @@ class CrossFit:
         parts, seed = self.parts(scheme, fold), 100 * fold + draw
         classifier = self.network(name, scheme.classes, fold, seed)
         few = parts.train.few(per_class, seed)
-        recipe = Recipe(rate, epochs=25, fewest_steps=300)
-        return classifier, train(classifier, self.stamps, few, parts.validation, recipe, seed)
+        return classifier, train(classifier, self.stamps, few, parts.validation, recipe_at(rate), seed)
 
     def _trained(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float) -> dict[str, Any]:
         if per_class:
-            classifier, _ = self._train(name, scheme, per_class, fold, draw, rate)
+            classifier, score = self._train(name, scheme, per_class, fold, draw, rate)
         else:
-            classifier = self.network(name, scheme.classes, fold, 100 * fold + draw)
+            classifier, score = self.network(name, scheme.classes, fold, 100 * fold + draw), None
         test = self.parts(scheme, fold).test
-        return _kept(test.codes, probabilities(classifier, self.stamps, test.rows))
+        return {"validation": score, **_kept(test.codes, probabilities(classifier, self.stamps, test.rows))}
 
     def _forest(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int) -> dict[str, Any]:
         parts, seed = self.parts(scheme, fold), 100 * fold + draw
@@ -274,15 +353,29 @@ def opened(bench: Workbench) -> CrossFit:
     return CrossFit(bench, real_stamps(), SIZES[bench.size])
 
 
-def measure_in_processes(bench: Workbench, wanted: Sequence[Wanted]) -> None:
-    """Measure all that is not kept yet; what the processes find is read from the workbench afterwards."""
-    in_processes(THREADS, bench, opened, _measure_one, wanted)
+def measure_in_processes(bench: Workbench, measurement: CrossFit) -> None:
+    """Measure all that is not kept yet: first what rates are chosen by."""
+    in_processes(THREADS, bench, opened, _measure_candidate, measurement.candidates())
+    in_processes(THREADS, bench, opened, _measure_one, measurement.wanted())
+
+
+def encoder_rate(name: str) -> float:
+    """Learning rate of our network's encoder, in units of the head's: what was pre-trained learns slower."""
+    return 0.25 if name in PRETRAINED else 1.0
+
+
+def recipe_at(rate: float) -> Recipe:
+    """Of all networks alike, but for the rate."""
+    return Recipe(rate, epochs=25, fewest_steps=300)
+
+
+def _measure_candidate(measurement: CrossFit, candidate: Candidate) -> None:
+    measurement.tried(*candidate)
 
 
 def _measure_one(measurement: CrossFit, wanted: Wanted) -> None:
     name, scheme, per_class, fold, draw = wanted
-    schemes = {each.name: each for each in (measurement.five, measurement.four)}
-    measurement.answers(name, schemes[scheme], per_class, fold, draw)
+    measurement.answers(name, measurement.scheme(scheme), per_class, fold, draw)
 
 
 def _kept(codes: NDArray[np.int64], table: NDArray[np.float64]) -> dict[str, Any]:

@@ -20,6 +20,7 @@ from tests.evidence.cross_fit import (
     measure_in_processes,
     opened,
 )
+from tests.evidence.few_votes import measure_votes
 from tests.evidence.workbench import Workbench
 
 
@@ -28,7 +29,7 @@ def run(bench: Workbench) -> None:
     measurement = opened(bench)
     size, five, four = measurement.size, measurement.five, measurement.four
     measurement.prepare()
-    measure_in_processes(bench, measurement.wanted())
+    measure_in_processes(bench, measurement)
     curves = {
         name: {count: _answers(measurement, name, five, count) for count in counts}
         for name, counts in size.labels.items()
@@ -53,6 +54,7 @@ def run(bench: Workbench) -> None:
         "`other` is odd by half of the votes, and irregular, disturbed or merging by half of those "
         f"({int((four.labelled.codes == 3).sum())} galaxies, so fewer than 50 to learn from). {remark}",
     )
+    measure_votes(bench, measurement)
     _plot(bench, scores)
     _figures(bench, size, scores)
 

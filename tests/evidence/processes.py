@@ -37,6 +37,7 @@ def in_processes(
     context = get_context("forkserver")
     with ProcessPoolExecutor(count, mp_context=context, initializer=_open, initargs=(bench, opened)) as pool:
         list(pool.map(partial(_measure, measure), wanted))
+    bench.reread()
 
 
 def _open(bench: Workbench, opened: Callable[[Workbench], Any]) -> None:

@@ -67,9 +67,8 @@ class Workbench:
             All that the result depends on, as JSON values.
         """
         name = json.dumps(key, sort_keys=True)
-        found = self._known.get(name)
-        if found is not None and (self.keep or found["code"] == self.code):
-            return dict(found["result"])
+        if self.keeps(**key):
+            return dict(self._known[name]["result"])
         self.say(f"measuring {name}")
         started = time.monotonic()
         result = dict(measure())
@@ -79,6 +78,15 @@ class Workbench:
         self._known[name] = json.loads(json.dumps(line, default=float))
         self.say(f"  took {time.monotonic() - started:.0f} s")
         return dict(self._known[name]["result"])
+
+    def keeps(self, **key: Any) -> bool:
+        """Whether `cell` has a result of this key and need not measure."""
+        found = self._known.get(json.dumps(key, sort_keys=True))
+        return found is not None and (self.keep or found["code"] == self.code)
+
+    def reread(self) -> None:
+        """Take up what other processes have kept meanwhile."""
+        self.__dict__.pop("_known", None)
 
     def say(self, text: str) -> None:
         """One line for the one who waits; standard output is for figures alone."""
