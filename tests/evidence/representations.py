@@ -51,14 +51,14 @@ def run(bench: Workbench) -> None:
     measurement = opened(bench)
     stamps, size = measurement.stamps, measurement.size
     rows = measurement.unlabelled(size.tested[0])
-    questions = (_zoo(measurement), _efigi(stamps))
+    questions = (_zoo(measurement), efigi(stamps))
     head = ["", *(f"{q.name}, {kind}" for q in questions for kind in ("linear probe", f"{NEIGHBOURS} neighbours"))]
     table = []
     for name, vectors in _representations(bench, stamps, rows, size.pretraining).items():
         cells = [name]
         for question in questions:
             result = bench.cell(
-                lambda question=question, vectors=vectors: _asked(vectors, question),  # type: ignore[misc]
+                lambda question=question, vectors=vectors: asked(vectors, question),  # type: ignore[misc]
                 representation=name, of=question.name, stamps=len(rows), steps=size.pretraining.steps,
             )  # fmt: skip
             cells += [f"{v:.3f} ({low:.3f} to {high:.3f})" for v, low, high in (result["probe"], result["neighbours"])]
@@ -93,8 +93,8 @@ def _representations(
     return found
 
 
-def _asked(vectors: Callable[[Rows], Vectors], question: Question) -> dict[str, Any]:
-    """Balanced accuracy and its interval, of the probe and of the neighbours."""
+def asked(vectors: Callable[[Rows], Vectors], question: Question) -> dict[str, Any]:
+    """Balanced accuracy, with the ends of its interval, of the `probe` and of the `neighbours`."""
     gallery, validation, asked = (
         vectors(each.rows) for each in (question.gallery, question.validation, question.asked)
     )
@@ -124,7 +124,8 @@ def _zoo(measurement: CrossFit) -> Question:
     return Question("Galaxy Zoo 2", parts.train, parts.validation, parts.test)
 
 
-def _efigi(stamps: Stamps) -> Question:
+def efigi(stamps: Stamps) -> Question:
+    """Five types by the survey's own split."""
     names = {f"efigi_{name}": code for code, name in enumerate(EFIGI_TYPES)}
     codes = stamps.table["label.efigi_type"].astype("string").map(names).fillna(-1).to_numpy(dtype=np.int64)
     split = stamps.table["split"].to_numpy(dtype=str)

@@ -15,6 +15,7 @@ from galaxy_models.lvm import GalaxyLVM, LvmConfiguration
 from tests.evidence import restoration
 from tests.evidence.deconvolution import RichardsonLucy, Wiener, restored
 from tests.evidence.image_measures import decibels, measured, similarity
+from tests.evidence.restoration_legacy import told
 from tests.evidence.restoration_sizes import Sizes
 from tests.evidence.restoration_spaces import FluxSpace, Pairs
 from tests.evidence.simulated import sharp_stamp
@@ -101,6 +102,14 @@ def test_psnr_on_fluxes_is_of_the_truths_peak_and_ssim_of_itself_is_one(pairs: P
     assert decibels(wrong, sharp) == pytest.approx(40, abs=0.01)
     assert decibels(1000 * wrong, 1000 * sharp) == pytest.approx(40, abs=0.01)
     assert similarity(sharp, sharp) == pytest.approx(1)
+
+
+def test_gains_on_real_fluxes_are_over_the_degraded_stamps_with_their_interval() -> None:
+    degraded = {"db": [20.0, 22.0], "ssim": [0.4, 0.5]}
+    better = {"db": [23.0, 25.0], "ssim": [0.6, 0.5]}
+    cells = told({"degraded": degraded, "richardson_lucy": degraded, "ours": better, "u_net": better})
+    assert cells[:4] == ["2", "21.00", "+0.00 (+0.00 to +0.00)", "+3.00 (+3.00 to +3.00)"]
+    assert cells[5:8] == ["0.450", "+0.000 (+0.000 to +0.000)", "+0.100 (+0.000 to +0.200)"]
 
 
 def test_a_run_tells_its_figure_and_a_second_run_measures_nothing(
