@@ -57,8 +57,11 @@ def measure_display(bench: Workbench, sizes: Sizes) -> None:
             bench.cell(lambda: judged(restored(lucy, test.degraded, test.degradation)), method=repr(lucy), **data)
         ],
     }
-    for name in NETWORKS:
-        rate = chosen_rate(trainer, validation, name, steps=max(1, sizes.picture_steps // 3), **data)
+    rates = {
+        name: chosen_rate(trainer, validation, name, steps=max(1, sizes.picture_steps // 3), **data)
+        for name in NETWORKS
+    }
+    for name, rate in rates.items():
         results[name] = [
             bench.cell(
                 lambda name=name, seed=seed, rate=rate: judged(  # type: ignore[misc]
@@ -86,7 +89,8 @@ def measure_display(bench: Workbench, sizes: Sizes) -> None:
     remark = (
         f"Pictures of gz2, {len(training)} of the survey's train split, {len(test.sharp)} of its test split, "
         f"{sizes.picture_steps} steps of {sizes.batch}, seeds {list(sizes.picture_seeds)}: a look-alike of seeing and "
-        f"noise on display values, no physics. Richardson-Lucy knows the kernel ({lucy}), networks do not."
+        f"noise on display values, no physics. Richardson-Lucy knows the kernel ({lucy}), networks do not. Both "
+        f"begin as the identity and have the same steps, too few for either to have learnt all it can; rates {rates}."
     )
     bench.table("Restoration in display space", ["method", "PSNR, dB", "gain, dB", "SSIM", "SSIM gain"], rows, remark)
 

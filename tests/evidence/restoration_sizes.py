@@ -35,12 +35,12 @@ class Sizes:
     unet_width: int = 26
     pictures: int = 600
     test_pictures: int = 100
-    picture_steps: int = 150
+    picture_steps: int = 300
     picture_seeds: tuple[int, ...] = (0,)
 
 
 SIZES = {
-    "small": Sizes(steps=200),
+    "small": Sizes(steps=200, picture_steps=150),
     "middle": Sizes(),
     "full": Sizes(
         size=128,

@@ -70,6 +70,16 @@ def test_an_untrained_network_gives_back_the_deconvolution_and_the_stretch_loses
     )
 
 
+def test_the_u_net_begins_with_features_as_large_as_its_input(pairs: Pairs) -> None:
+    torch.manual_seed(0)
+    network = PlainUNet(torch.zeros(3), torch.ones(3))
+    seen: list[float] = []
+    network.last.register_forward_hook(lambda _, inputs, __: seen.append(float(inputs[0].std())))
+    with torch.no_grad():
+        network.restore(torch.randn(2, 3, 64, 64))
+    assert 0.5 < seen[0] < 2
+
+
 def test_the_loss_is_the_psnr_but_for_a_constant(pairs: Pairs) -> None:
     noise = pairs.degradation.noise
     first = flux_loss(pairs.degraded, pairs.sharp, noise)

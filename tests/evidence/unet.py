@@ -28,6 +28,7 @@ class PlainUNet(nn.Module):
         pairs = list(zip(widths[:0:-1], widths[-2::-1], strict=True))
         self.rise = nn.ModuleList(nn.ConvTranspose2d(below, above, 2, stride=2) for below, above in pairs)
         self.up = nn.ModuleList(_pair(2 * above, above) for _, above in pairs)
+        self.apply(_initialise)
         self.last = nn.Conv2d(width, 3, 1)
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(Tensor, self.last.bias))
@@ -42,6 +43,13 @@ class PlainUNet(nn.Module):
         for rise, block, skip in zip(self.rise, self.up, skips[-2::-1], strict=True):
             features = block(torch.cat([rise(features), skip], dim=1))
         return images + cast(Tensor, self.last(features)) * self.spread
+
+
+def _initialise(module: nn.Module) -> None:
+    """As the paper has it, after He et al. (2015): PyTorch's own weights let the signal fade from layer to layer."""
+    if isinstance(module, nn.Conv2d | nn.ConvTranspose2d):
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+        nn.init.zeros_(cast(Tensor, module.bias))
 
 
 def _pair(before: int, after: int) -> nn.Sequential:
