@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 from tests.evidence.classifiers import Labelled
-from tests.evidence.cross_fit import MIDDLE, SIZES, CrossFit, Scheme
+from tests.evidence.cross_fit import MIDDLE, OURS, SIZES, SMALL, UNTRAINED, CrossFit, Scheme
 from tests.evidence.few_labels import Score, labels_needed, macro_auc_of
 from tests.evidence.stamps import FOLDS, Stamps
 from tests.evidence.workbench import Workbench
@@ -87,3 +87,35 @@ def test_labels_needed_lie_between_the_points_and_are_at_least_where_the_curve_e
     needed, reached = labels_needed(curve, 0.8)
     assert reached and needed == pytest.approx(np.sqrt(1000))
     assert labels_needed(curve, 0.95) == (100.0, False)
+
+
+def test_a_rate_is_chosen_once_by_validation_at_fifty_labels_and_serves_everywhere(stamps, tmp_path, monkeypatch):
+    monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
+    scores, trained = {1e-3: 0.8, 2e-3: 0.9, 4e-3: 0.85}, []
+
+    def train(self, name, scheme, per_class, fold, draw, rate):
+        trained.append((scheme.name, per_class, fold, rate))
+        return {"validation": scores[rate]}
+
+    monkeypatch.setattr(CrossFit, "_trained", train)
+    measurement = CrossFit(Workbench("part", "middle"), stamps, MIDDLE)
+    assert measurement.rate(UNTRAINED) == 2e-3
+    assert sorted(trained) == [("five", 50, 3, rate) for rate in scores]
+    measurement.answers(UNTRAINED, measurement.four, 50, 4, 0)
+    measurement.answers(UNTRAINED, measurement.five, 200, 4, 0)
+    measurement.answers(UNTRAINED, measurement.five, 50, 3, 0)  # kept since the choice
+    assert trained[3:] == [("four", 50, 4, 2e-3), ("five", 200, 4, 2e-3)]
+
+
+def test_nothing_is_pre_trained_where_all_answers_are_kept(stamps, tmp_path, monkeypatch):
+    monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
+    monkeypatch.setattr(CrossFit, "_trained", lambda self, *wanted: {"validation": 0.5})
+    monkeypatch.setattr(CrossFit, "_forest", lambda self, *wanted: {})
+    asked = []
+    monkeypatch.setattr(CrossFit, "pretrain", lambda self, names: asked.append(set(names)))
+    measurement = CrossFit(Workbench("part", "small"), stamps, SMALL)
+    measurement.prepare()
+    for name, scheme, *rest in measurement.wanted():
+        measurement.answers(name, measurement.scheme(scheme), *rest)
+    measurement.prepare()
+    assert OURS in asked[0] and not asked[1]

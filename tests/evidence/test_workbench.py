@@ -35,6 +35,14 @@ def test_measurements_of_other_code_are_made_again_unless_they_are_to_be_kept(ho
     assert Workbench("part").cell(lambda: {"score": 0.9}, fold=1) == {"score": 0.9}
 
 
+def test_what_another_process_has_kept_is_known_after_rereading():
+    bench = Workbench("part")
+    assert not bench.keeps(fold=1)
+    Workbench("part").cell(lambda: {"score": 0.5}, fold=1)
+    bench.reread()
+    assert bench.keeps(fold=1)
+
+
 def test_a_table_replaces_the_one_of_its_title_and_leaves_the_others(home):
     bench = Workbench("part", "middle")
     bench.table("First", ["a"], [["1"]])
