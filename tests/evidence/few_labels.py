@@ -38,7 +38,7 @@ def run(bench: Workbench) -> None:
         name: {count: macro_auc_of(answers, five.scored) for count, answers in curve.items()}
         for name, curve in curves.items()
     }
-    remark = _remark(size, five)
+    remark = _remark(measurement, five)
     _table(bench, "Macro AUC of four classes from few labels", scores, size.labels[OURS], remark)
     cigars = {name: {n: macro_auc_of(a, (2,)) for n, a in curve.items()} for name, curve in curves.items()}
     _table(bench, "AUC of the 22 cigars, told apart", cigars, size.labels[OURS], remark)
@@ -117,8 +117,9 @@ def _mean_auc(codes: NDArray[np.int64], table: NDArray[np.float64], scored: Sequ
     return float(np.mean([auc(codes == code, table[:, code]) for code in scored]))
 
 
-def _remark(size: Size, scheme: Scheme) -> str:
-    how = size.pretraining
+def _remark(measurement: CrossFit, scheme: Scheme) -> str:
+    size, how = measurement.size, measurement.size.pretraining
+    rates = ", ".join(f"{name} {measurement.rate(name):g} of {_tried(size, name)}" for name in size.rates)
     return (
         f"Galaxy Zoo 2, {len(scheme.labelled.rows)} galaxies with a clear class, 64 px; folds tested, of 0 to 4: "
         f"{', '.join(map(str, size.tested))}; {size.draws} draw{'s' if size.draws > 1 else ''} of the labels each; 95 "
@@ -126,8 +127,15 @@ def _remark(size: Size, scheme: Scheme) -> str:
         f"{' and '.join(dict(how.pretexts))} for {how.steps} steps "
         f"of {how.batch_size} stamps, none of a test fold among them, and as many of {how.pictures} simulated "
         "galaxies. All networks: same augmentation, same number of steps, the best of five looks at validation "
-        "galaxies, one of them before the first step. No label: what the pre-trained network tells of the classes."
+        "galaxies, one of them before the first step. Learning rates, chosen once by validation galaxies of fold "
+        f"{size.tested[0]} at {CHOSEN_AT} a class: {rates}. No label: what the pre-trained network tells of the "
+        "classes."
     )
+
+
+def _tried(size: Size, name: str) -> str:
+    rates = size.rates[name]
+    return f"{', '.join(f'{rate:g}' for rate in rates[:-1])} and {rates[-1]:g}" if len(rates) > 1 else "one"
 
 
 def _table(
