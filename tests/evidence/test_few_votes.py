@@ -94,7 +94,7 @@ def test_a_network_learns_votes_better_than_their_mean(stamps, votes, ours):
         else VotesFromScratch("resnet18", QUESTIONS, torch.zeros(3), torch.ones(3))
     )
     rows, asked = np.arange(100), np.arange(100, 150)
-    score = train_votes(network, stamps, votes, rows, asked, Recipe(1e-3, 1, 30, batch_size=8), seed=0)
+    score = train_votes(network, stamps, votes, rows, asked, Recipe(1e-3, 1, 40, batch_size=16), seed=0)
     error = error_of(votes.squares(asked, told_fractions(network, stamps, asked, looks=1)))
     of_mean = np.square(votes.fractions["smooth"] - votes.fractions["smooth"].mean(axis=0)).mean() ** 0.5
     assert error == pytest.approx(-score)
