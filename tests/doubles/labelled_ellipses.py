@@ -27,7 +27,7 @@ TINY = LvmConfiguration(8, (1, 1, 1, 1), (1, 1, 1), (2, 2, 2, 2), window=4)
 
 @dataclass
 class FakeStamps:
-    """The part of the stamp store that fine-tuning reads."""
+    """The part of the stamp store that a training stage reads."""
 
     images: np.ndarray
     units: str
@@ -42,7 +42,7 @@ class FakeStamps:
 
 @dataclass
 class FakePrepared:
-    """The part of the prepared dataset that fine-tuning reads."""
+    """The part of the prepared dataset that a training stage reads."""
 
     dataset: FakeStamps
     table: pd.DataFrame

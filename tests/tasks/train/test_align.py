@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -31,34 +30,13 @@ from tasks.train import align as stage
 from tasks.train.align_scores import macro_f1, nearest_others, similarity_metrics
 from tasks.train.align_tables import ClassTable, TableBatches, class_tables
 from tasks.train.working_copy import make_working_copy
+from tests.doubles.labelled_ellipses import FakePrepared, FakeStamps
 
 SIDE = 40
 STAGE_1, STAGE_2 = 12, 36
 TINY = LvmConfiguration(8, (1, 1, 1, 1), (1, 1, 1), (2, 2, 2, 2), window=4)
 CLASSES = ("round_smooth", "cigar_smooth")
 GUIDE = ("guide_round", "guide_cigar", "guide_ring")
-
-
-@dataclass
-class FakeStamps:
-    """The part of the stamp store that the stage reads."""
-
-    images: np.ndarray
-    units: str = "rgb"
-    bands: tuple[str, ...] = ("R", "G", "B")
-    digest: str = "stamps"
-
-    def read_rows(self, rows: np.ndarray) -> np.ndarray:
-        return self.images[rows]
-
-
-@dataclass
-class FakePrepared:
-    """The part of the prepared dataset that the stage reads."""
-
-    dataset: FakeStamps
-    table: pd.DataFrame
-    digest: str = "prepared"
 
 
 def prepared_of(count: int = 200, guides: int = 9) -> FakePrepared:
@@ -83,7 +61,7 @@ def prepared_of(count: int = 200, guides: int = 9) -> FakePrepared:
             "label.guide": pd.Series(np.array(GUIDE)[np.arange(total) % 3], dtype=object).where(~near, None),
         }
     )
-    return FakePrepared(FakeStamps(images), table)
+    return FakePrepared(FakeStamps(images, "rgb", ("R", "G", "B")), table)
 
 
 def survey_of(classes: tuple[str, ...] = CLASSES) -> SurveyDefinition:
