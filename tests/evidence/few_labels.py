@@ -11,15 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from galaxy_models.metrics import auc
-from tests.evidence.cross_fit import (
-    CHOSEN_AT,
-    OURS,
-    CrossFit,
-    Scheme,
-    Size,
-    measure_in_processes,
-    opened,
-)
+from tests.evidence.cross_fit import CrossFit, Scheme, measure_in_processes, opened
+from tests.evidence.cross_fit_sizes import CHOSEN_AT, OURS, Size
 from tests.evidence.few_votes import measure_votes
 from tests.evidence.workbench import Workbench
 

@@ -11,18 +11,8 @@ from sklearn.ensemble import RandomForestRegressor
 
 from galaxy_models.metrics import bootstrap_interval
 from tests.evidence.classifiers import Rows
-from tests.evidence.cross_fit import (
-    MEAN,
-    PRETRAINED,
-    SOURCE,
-    THREADS,
-    UNTRAINED,
-    VOTE_FOREST,
-    CrossFit,
-    encoder_rate,
-    opened,
-    recipe_at,
-)
+from tests.evidence.cross_fit import SOURCE, THREADS, CrossFit, encoder_rate, opened, recipe_at
+from tests.evidence.cross_fit_sizes import MEAN, PRETRAINED, UNTRAINED, VOTE_FOREST
 from tests.evidence.handmade import own_measures
 from tests.evidence.processes import in_processes
 from tests.evidence.stamps import FOLDS

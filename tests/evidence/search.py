@@ -14,9 +14,10 @@ import numpy as np
 import torch
 
 from infra.profile import AlignSettings
-from tests.evidence import cross_fit
+from tests.evidence import cross_fit_sizes
 from tests.evidence.classifiers import Recipe
-from tests.evidence.cross_fit import BACKBONE, THREADS, CrossFit
+from tests.evidence.cross_fit import THREADS, CrossFit
+from tests.evidence.cross_fit_sizes import BACKBONE
 from tests.evidence.pretrained import Pretraining
 from tests.evidence.processes import in_processes
 from tests.evidence.search_ceiling import ALL_LABELS, taught_all
@@ -59,7 +60,7 @@ class Size:
     seeds: int
     fewer_seeds: int
     simulated: int
-    fit: cross_fit.Size
+    fit: cross_fit_sizes.Size
     features: FeatureSize
     training: Training
 
@@ -68,9 +69,9 @@ MIDDLE = Size(
     seeds=10,
     fewer_seeds=5,
     simulated=20_000,
-    fit=cross_fit.MIDDLE,
+    fit=cross_fit_sizes.MIDDLE,
     features=FeatureSize(
-        replace(cross_fit.MIDDLE.pretraining, steps=5000),
+        replace(cross_fit_sizes.MIDDLE.pretraining, steps=5000),
         Pretraining(BACKBONE, steps=400, batch_size=32, learning_rate=1e-3),
         AlignSettings(batch_size=32, stage1_steps=50, max_steps=150),
     ),
@@ -81,18 +82,18 @@ SMALL = replace(
     seeds=3,
     fewer_seeds=2,
     simulated=10_000,
-    fit=cross_fit.SMALL,
-    features=FeatureSize(cross_fit.SMALL.pretraining, resnet=None, align=None),
+    fit=cross_fit_sizes.SMALL,
+    features=FeatureSize(cross_fit_sizes.SMALL.pretraining, resnet=None, align=None),
     training=replace(MIDDLE.training, labels=(10, 160, 640)),
 )
 FULL = Size(
     seeds=10,
     fewer_seeds=10,
     simulated=100_000,
-    fit=cross_fit.FULL,
+    fit=cross_fit_sizes.FULL,
     features=FeatureSize(
-        cross_fit.FULL.pretraining,
-        replace(cross_fit.FULL.pretraining, preset=BACKBONE),
+        cross_fit_sizes.FULL.pretraining,
+        replace(cross_fit_sizes.FULL.pretraining, preset=BACKBONE),
         AlignSettings(),
     ),
     training=Training(

@@ -3,7 +3,8 @@ import pandas as pd
 import pytest
 
 from tests.evidence.classifiers import Labelled
-from tests.evidence.cross_fit import MIDDLE, OURS, SIZES, SMALL, UNTRAINED, CrossFit, Scheme
+from tests.evidence.cross_fit import CrossFit, Scheme
+from tests.evidence.cross_fit_sizes import MIDDLE, OURS, SIZES, SMALL, UNTRAINED
 from tests.evidence.few_labels import Score, labels_needed, macro_auc_of
 from tests.evidence.stamps import FOLDS, Stamps
 from tests.evidence.workbench import Workbench

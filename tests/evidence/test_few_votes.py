@@ -5,7 +5,8 @@ import torch
 
 from galaxy_models.lvm import build_lvm
 from tests.evidence.classifiers import Recipe
-from tests.evidence.cross_fit import MEAN, MIDDLE, VOTE_FOREST, CrossFit
+from tests.evidence.cross_fit import CrossFit
+from tests.evidence.cross_fit_sizes import MEAN, MIDDLE, VOTE_FOREST
 from tests.evidence.few_votes import VoteFit
 from tests.evidence.stamps import Stamps
 from tests.evidence.vote_networks import (

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 from typing import Any, cast
 
 import numpy as np
-import timm
 import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
@@ -21,7 +20,7 @@ from galaxy_models.votes import concentrations, fractions_with_spread, reach
 from infra.profile import load_profile
 from tasks.ingest.survey import load_survey
 from tasks.train.label_tables import labelled_stamps
-from tests.evidence.classifiers import Learning, Recipe, Rows, mean_of_looks, our_groups, teach
+from tests.evidence.classifiers import FromScratch, Learning, Recipe, Rows, mean_of_looks, our_groups, teach
 from tests.evidence.stamps import PROFILE, SURVEY, Stamps
 
 TABLE = "gz2_votes"
@@ -113,24 +112,12 @@ class OurVotes(nn.Module):
         return our_groups(self.network, self.encoder_rate)
 
 
-class VotesFromScratch(nn.Module):
-    """One of timm's networks with random weights, and the same head on it."""
+class VotesFromScratch(FromScratch):
+    """One of timm's networks with random weights, as for classes, and the same head on it."""
 
     def __init__(self, name: str, questions: Questions, mean: Tensor, spread: Tensor) -> None:
-        super().__init__()
-        network = timm.create_model(name, pretrained=False, num_classes=0)
-        self.network = network.to(memory_format=torch.channels_last)
-        self.head = VotesHead(network.num_features, questions)
-        self.register_buffer("mean", mean.view(1, 3, 1, 1))
-        self.register_buffer("spread", spread.view(1, 3, 1, 1))
-
-    def forward(self, rgb: Tensor) -> Tensor:
-        """(N, 3, h, w) to what the head reads, (N, D)."""
-        return cast(Tensor, self.network((rgb - cast(Tensor, self.mean)) / cast(Tensor, self.spread)))
-
-    def groups(self) -> list[dict[str, Any]]:
-        """Everything at one rate."""
-        return [{"module": self, "learning_rate_scale": 1.0}]
+        super().__init__(name, (), mean, spread)
+        self.head = VotesHead(cast(Any, self.network).num_features, questions)
 
 
 def train_votes(
