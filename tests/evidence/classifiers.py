@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from galaxy_models.augment import Augmentation, augmented_input
+from galaxy_models.interpolation import between
 from galaxy_models.lvm import GalaxyLVM
 from galaxy_models.metrics import macro_auc
 from galaxy_models.multitask import HeadScheme, MultiTaskNetwork
@@ -33,6 +34,9 @@ AUGMENTATION = Augmentation(shift=4.0, resize=0.2, brightness=0.2, colour=0.1, n
 
 LOOKS = 4
 """How often a training is scored on validation galaxies after its start; the best of its looks is what it gives."""
+
+LAST, HALFWAY = (1.0,), (0.5, 1.0)
+"""What a look considers, as shares of the way from a training's first weights to those of now."""
 
 
 class Classifier(Protocol):
@@ -98,6 +102,8 @@ class Recipe:
     ----------
     epochs, fewest_steps
         The longer of the two.
+    considers
+        `LAST`; or `HALFWAY`, where the first weights are worth something.
     """
 
     learning_rate: float
@@ -106,6 +112,7 @@ class Recipe:
     batch_size: int = 32
     weight_decay: float = 0.05
     label_smoothing: float = 0.1
+    considers: tuple[float, ...] = LAST
 
     def steps(self, stamps: int) -> int:
         """Of a training on so many stamps."""
@@ -195,10 +202,12 @@ class Learning(Objective):
     A subclass gives the loss of a batch, and the score of a look at validation galaxies.
     """
 
-    def __init__(self, classifier: nn.Module, look_steps: int) -> None:
+    def __init__(self, classifier: nn.Module, recipe: Recipe, look_steps: int) -> None:
         super().__init__()
         self.classifier = classifier
+        self.recipe = recipe
         self.look_steps = look_steps
+        self.first_weights = copy.deepcopy(classifier.state_dict())
         self.best = -math.inf
         self.best_weights: dict[str, Tensor] | None = None
 
@@ -223,11 +232,16 @@ class Learning(Objective):
             self.look()
 
     def look(self) -> None:
-        """Score it on validation galaxies, and keep its weights if it was never better."""
-        score = self.score()
+        """Score on validation galaxies all that a look considers, and keep the weights that are best so far."""
+        now = copy.deepcopy(self.classifier.state_dict())
+        for share in self.recipe.considers:
+            weights = between(self.first_weights, now, share)
+            self.classifier.load_state_dict(weights)
+            score = self.score()
+            if score > self.best:
+                self.best, self.best_weights = score, weights
+        self.classifier.load_state_dict(now)
         self.classifier.train()
-        if score > self.best:
-            self.best, self.best_weights = score, copy.deepcopy(self.classifier.state_dict())
 
 
 class _Classification(Learning):
@@ -236,10 +250,9 @@ class _Classification(Learning):
     def __init__(
         self, classifier: nn.Module, stamps: Stamps, validation: Labelled, recipe: Recipe, look_steps: int
     ) -> None:
-        super().__init__(classifier, look_steps)
+        super().__init__(classifier, recipe, look_steps)
         self.stamps = stamps
         self.validation = validation
-        self.recipe = recipe
 
     def loss(self, rgb: Tensor, batch: dict[str, Any]) -> Tensor:
         smoothing = self.recipe.label_smoothing

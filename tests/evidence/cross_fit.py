@@ -22,7 +22,17 @@ from sklearn.ensemble import RandomForestClassifier
 from torch import Tensor, nn
 
 from galaxy_models.lvm import GalaxyLVM
-from tests.evidence.classifiers import FromScratch, Labelled, OurClassifier, Recipe, Rows, probabilities, train
+from tests.evidence.classifiers import (
+    HALFWAY,
+    LAST,
+    FromScratch,
+    Labelled,
+    OurClassifier,
+    Recipe,
+    Rows,
+    probabilities,
+    train,
+)
 from tests.evidence.cross_fit_sizes import (
     ALIKE,
     BACKBONE,
@@ -211,7 +221,11 @@ class CrossFit:
         self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float | None
     ) -> dict[str, Any]:
         key = {"model": name, "scheme": scheme.name, "labels": per_class, "fold": fold, "draw": draw}
-        return key if rate is None else {**key, "rate": rate, **self.made_by(name)}
+        if rate is None:
+            return key
+        considers = considered(name) if per_class else LAST
+        looks = {} if considers == LAST else {"looks": list(considers)}
+        return {**key, "rate": rate, **looks, **self.made_by(name)}
 
     def _keeps(
         self,
@@ -235,7 +249,8 @@ class CrossFit:
         parts, seed = self.parts(scheme, fold), 100 * fold + draw
         classifier = self.network(name, scheme.classes, fold, seed)
         few = parts.train.few(per_class, seed)
-        return classifier, train(classifier, self.stamps, few, parts.validation, recipe_at(rate), seed)
+        recipe = replace(recipe_at(rate), considers=considered(name))
+        return classifier, train(classifier, self.stamps, few, parts.validation, recipe, seed)
 
     def _trained(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float) -> dict[str, Any]:
         if per_class:
@@ -275,8 +290,13 @@ def encoder_rate(name: str) -> float:
     return 0.25 if name in PRETRAINED else 1.0
 
 
+def considered(name: str) -> tuple[float, ...]:
+    """By looks at a network that learns classes: those that were pre-trained could tell them before."""
+    return HALFWAY if name in PRETRAINED else LAST
+
+
 def recipe_at(rate: float) -> Recipe:
-    """Of all networks alike, but for the rate."""
+    """Of all networks alike, but for the rate and what looks consider."""
     return Recipe(rate, epochs=25, fewest_steps=300)
 
 

@@ -131,7 +131,7 @@ def train_votes(
 ) -> float:
     """Train in place on the votes of `rows`, keeping the best look at `validation`; returns minus its error."""
     steps = recipe.steps(len(rows))
-    learning = _Voting(network, stamps, votes, validation, recipe.looked_at_every(steps))
+    learning = _Voting(network, stamps, votes, validation, recipe, recipe.looked_at_every(steps))
 
     def batches(first: int) -> Iterator[dict[str, Any]]:
         number = first
@@ -179,9 +179,15 @@ class _Voting(Learning):
     """Dirichlet-multinomial loss; looks are scored by the error of the fractions."""
 
     def __init__(
-        self, network: OurVotes | VotesFromScratch, stamps: Stamps, votes: Votes, validation: Rows, look_steps: int
+        self,
+        network: OurVotes | VotesFromScratch,
+        stamps: Stamps,
+        votes: Votes,
+        validation: Rows,
+        recipe: Recipe,
+        look_steps: int,
     ) -> None:
-        super().__init__(network, look_steps)
+        super().__init__(network, recipe, look_steps)
         self.stamps = stamps
         self.votes = votes
         self.validation = validation
