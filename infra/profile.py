@@ -237,6 +237,10 @@ class FinetuneSettings(EpochSettings):
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Each stage of the LVM learns at this part of the next one's rate; 1: all alike."
     )
+    mixing: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
+        (0.25, 0.5, 0.75, 1.0),
+        description="Shares of the way from the first weights to the last; validation keeps one. [1]: the last.",
+    )
     label_smoothing: float = Field(0.05, ge=0, lt=1, description="Smoothing of the classes' targets.")
     class_balance: float = Field(0.5, ge=0, le=1, description="0 draws classes as they are, 1 all equally often.")
     votes_weight: float = Field(0.3, ge=0, description="Weight of the vote fractions' loss beside the classes'.")

@@ -38,6 +38,7 @@ from tasks.train.common import (
 from tasks.train.degraded_pairs import degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.finetune_evaluation import first_tested, headline_of, higher_is_better
+from tasks.train.finetune_mixing import keep_best_mix
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
 from tasks.train.finetune_report import Report
 from tasks.train.finetune_scores import BATCH, Scorer, calibrate, uncalibrated, validation_scores
@@ -88,6 +89,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     bands = len(inputs.bands) if units == "nanomaggy" else 0
     network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space, bands)
     learn_photometry(network, tables, scorer, settings.seed)
+    first_weights = {name: value.clone() for name, value in network.state_dict().items()}
     objective = make_objective(network, tables, images, scorer, settings)
     history = fit(
         objective,
@@ -98,12 +100,14 @@ def finetune(context: StageContext) -> dict[str, Any]:
     )
     network.eval()
     with torch.inference_mode():
+        kept = keep_best_mix(network, first_weights, settings.mixing, objective.validate)
         network.calibration = _calibration(scorer, network, tables)
         report = Report(context.folder / "figures", scorer, network, tables, objective.drawer.tasks)
         report.heads()
         report.images(prepared.table, images["test"], first.scheme.source)
         report.curves(history)
-    result = _result(context, prepared, inputs, network, tables, first, report, settings.steps(len(labelled)))
+    outcome = {"steps": str(settings.steps(len(labelled))), "kept_share": f"{kept:g}"}
+    result = _result(context, prepared, inputs, network, tables, first, report, outcome)
     discard_working_copy(context.folder / WORKING_COPY)
     return result
 
@@ -256,7 +260,7 @@ def _result(
     tables: Sequence[LabelledStamps],
     first: LabelledStamps,
     report: Report,
-    steps: int,
+    outcome: Mapping[str, str],
 ) -> dict[str, Any]:
     architecture, labels = describe(network)
     card = ModelCard(
@@ -285,7 +289,7 @@ def _result(
         "metrics": report.metrics,
         "headline": headline,
         "figures": [str(path) for path in report.figures],
-        "parameters": _parameters(context.profile.finetune, tables, steps, report),
+        "parameters": {**_parameters(context.profile.finetune, tables, report), **outcome},
         "evaluation": write_evaluation(
             context.folder,
             _evaluation_set(prepared.table, first, report),
@@ -303,11 +307,8 @@ def _evaluation_set(catalogue: pd.DataFrame, first: LabelledStamps, report: Repo
     return scores.assign(object_id=ids).sort_values("object_id", ignore_index=True)
 
 
-def _parameters(
-    settings: FinetuneSettings, tables: Sequence[LabelledStamps], steps: int, report: Report
-) -> dict[str, str]:
+def _parameters(settings: FinetuneSettings, tables: Sequence[LabelledStamps], report: Report) -> dict[str, str]:
     flat = {name: _text(value) for name, value in settings.model_dump().items()}
-    flat["steps"] = str(steps)
     flat["tables"] = ", ".join(table.scheme.table for table in tables)
     flat["restoration_space"] = report.network.restores
     return flat
@@ -316,4 +317,6 @@ def _parameters(
 def _text(value: Any) -> str:
     if isinstance(value, Mapping):
         return ", ".join(f"{name}={number:g}" for name, number in value.items())
+    if isinstance(value, tuple):
+        return ", ".join(f"{number:g}" for number in value)
     return str(value)
