@@ -73,7 +73,8 @@ MIDDLE = Size(
     },
     rates={
         **dict.fromkeys((OURS, UNTRAINED), (1e-3, 2e-3, 4e-3)),
-        **dict.fromkeys(("resnet18", "resnet50"), (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)),
+        "resnet18": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+        "resnet50": (2e-3, 4e-3, 8e-3),
     },
     pretraining=Pretraining("nano", steps=2500, batch_size=32, learning_rate=1e-3),
     pretraining_per_fold=False,

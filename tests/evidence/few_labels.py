@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Any
 
 import matplotlib.pyplot as plt
 import numpy as np
-from numpy.typing import NDArray
 
-from galaxy_models.metrics import auc
 from tests.evidence.cross_fit import CrossFit, Scheme, measure_in_processes, opened
 from tests.evidence.cross_fit_sizes import CHOSEN_AT, OURS, Size
 from tests.evidence.few_votes import measure_votes
+from tests.evidence.label_efficiency import Efficiency, efficiencies
+from tests.evidence.macro_auc import Answers, Score, auc_of, macro_auc_of
 from tests.evidence.workbench import Workbench
 
 
@@ -49,65 +47,16 @@ def run(bench: Workbench) -> None:
     )
     measure_votes(bench, measurement)
     _plot(bench, scores)
-    _figures(bench, size, scores)
+    _figures(bench, measurement, curves)
 
 
-@dataclass(frozen=True)
-class Score:
-    """A figure with its 95 % interval over galaxies, and the spread of its folds and draws."""
-
-    value: float
-    low: float
-    high: float
-    spread: float
-
-    def __str__(self) -> str:
-        return f"{self.value:.3f} ({self.low:.3f} to {self.high:.3f})"
-
-
-def macro_auc_of(answers: Sequence[dict[str, Any]], scored: Sequence[int], draws: int = 300) -> Score:
-    """Mean over folds and draws of the mean AUC of the scored classes, each against all the rest.
-
-    The interval is a bootstrap's over the test galaxies of each fold; draws of one fold share their galaxies.
-    """
-    tables = [(np.asarray(each["codes"]), np.asarray(each["probabilities"]), each["fold"]) for each in answers]
-    single = [_mean_auc(codes, table, scored) for codes, table, _ in tables]
-    generator, values = np.random.default_rng(0), []
-    for _ in range(draws):
-        picks = {fold: generator.integers(len(codes), size=len(codes)) for codes, _, fold in tables}
-        values.append(np.mean([_mean_auc(c[picks[f]], t[picks[f]], scored) for c, t, f in tables]))
-    low, high = np.nanquantile(values, [0.025, 0.975])
-    return Score(float(np.mean(single)), float(low), float(high), float(np.std(single)))
-
-
-def labels_needed(curve: dict[int, Score], wanted: float) -> tuple[float, bool]:
-    """Labels a class at which a curve reaches an AUC, linear between the points over the logarithm of the labels.
-
-    Returns
-    -------
-    float
-        Labels; the largest number measured where the curve stays below.
-    bool
-        Whether it is reached: otherwise the number is "at least".
-    """
-    counts = sorted(curve)
-    values = np.maximum.accumulate([curve[count].value for count in counts])
-    if wanted > values[-1]:
-        return float(counts[-1]), False
-    return float(np.exp(np.interp(wanted, values, np.log(counts)))), True
-
-
-def _answers(measurement: CrossFit, name: str, scheme: Scheme, per_class: int) -> list[dict[str, Any]]:
+def _answers(measurement: CrossFit, name: str, scheme: Scheme, per_class: int) -> Answers:
     size = measurement.size
     return [
         measurement.answers(name, scheme, per_class, fold, draw) | {"fold": fold}
         for fold in size.tested
         for draw in range(measurement.draws(per_class))
     ]
-
-
-def _mean_auc(codes: NDArray[np.int64], table: NDArray[np.float64], scored: Sequence[int]) -> float:
-    return float(np.mean([auc(codes == code, table[:, code]) for code in scored]))
 
 
 def _remark(measurement: CrossFit, scheme: Scheme) -> str:
@@ -120,7 +69,8 @@ def _remark(measurement: CrossFit, scheme: Scheme) -> str:
         f"{' and '.join(dict(how.pretexts))} for {how.steps} steps "
         f"of {how.batch_size} stamps, none of a test fold among them, and as many of {how.pictures} simulated "
         "galaxies. All networks: same augmentation, same number of steps, the best of five looks at validation "
-        "galaxies, one of them before the first step. Learning rates, chosen once by validation galaxies of fold "
+        "galaxies, one of them before the first step; looks at what was pre-trained consider the weights halfway from "
+        "its first to those of then as well. Learning rates, chosen once by validation galaxies of fold "
         f"{size.tested[0]} at {CHOSEN_AT} a class: {rates}. No label: what the pre-trained network tells of the "
         "classes."
     )
@@ -159,21 +109,24 @@ def _plot(bench: Workbench, scores: dict[str, dict[int, Score]]) -> None:
     plt.close(figure)
 
 
-def _figures(bench: Workbench, size: Size, scores: dict[str, dict[int, Score]]) -> None:
-    ours = scores[OURS]
-    bench.report("few_shot_auc_50", ours[50].value, "macro AUC", ">= 0.95", ours[50].value >= 0.95)
-    bench.report("few_shot_auc_10", ours[10].value, "macro AUC", ">= 0.90", ours[10].value >= 0.90)
-    rows, ratios = [], {}
-    for count in filter(None, size.labels[OURS]):
-        needed, reached = labels_needed(scores["resnet18"], ours[count].value)
-        ratios[count] = needed / count
-        least = "" if reached else "at least "
-        rows.append([f"{count}", f"{ours[count].value:.3f}", f"{least}{needed:.0f}", f"{least}{needed / count:.1f}"])
+def _figures(bench: Workbench, measurement: CrossFit, curves: dict[str, dict[int, Answers]]) -> None:
+    scored = measurement.five.scored
+    for count, goal in ((50, 0.95), (10, 0.90)):
+        value = auc_of(curves[OURS][count], scored)
+        bench.report(f"few_shot_auc_{count}", value, "macro AUC", f">= {goal:.2f}", value >= goal)
+    found = efficiencies(curves[OURS], curves["resnet18"], scored)
     bench.table(
         "Labels that ResNet18 from scratch needs for our AUC",
         ["ours, a class", "our AUC", "ResNet18's, a class", "ratio"],
-        rows,
-        "Interpolated over the logarithm of the labels; the figure `label_efficiency` is the ratio at our fewest.",
+        [_row(each) for each in found],
+        "Interpolated over the logarithm of the labels; 95 % bootstrap intervals over test galaxies, where more than "
+        "the most that were measured counts as that many; the figure `label_efficiency` is the ratio at our fewest.",
     )
-    fewest = min(ratios)
-    bench.report("label_efficiency", ratios[fewest], "ratio", ">= 10", ratios[fewest] >= 10)
+    fewest = found[0]
+    bench.report("label_efficiency", fewest.ratio, "ratio", ">= 10", fewest.ratio >= 10)
+
+
+def _row(each: Efficiency) -> list[str]:
+    least = "" if each.reached else "at least "
+    ratio = f"{least}{each.ratio:.1f} ({each.low:.1f} to {each.high:.1f})"
+    return [f"{each.labels}", f"{each.auc:.3f}", f"{least}{each.needed:.0f}", ratio]

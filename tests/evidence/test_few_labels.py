@@ -5,7 +5,7 @@ import pytest
 from tests.evidence.classifiers import Labelled
 from tests.evidence.cross_fit import CrossFit, Scheme
 from tests.evidence.cross_fit_sizes import MIDDLE, OURS, SIZES, SMALL, UNTRAINED
-from tests.evidence.few_labels import Score, labels_needed, macro_auc_of
+from tests.evidence.macro_auc import macro_auc_of
 from tests.evidence.stamps import FOLDS, Stamps
 from tests.evidence.workbench import Workbench
 
@@ -78,16 +78,6 @@ def test_perfect_answers_score_one_and_guesses_a_half_within_the_interval():
     assert macro_auc_of([perfect], (0, 1, 3, 4), draws=20).value == 1
     score = macro_auc_of([guessed], (0, 1, 3, 4), draws=100)
     assert score.low < 0.5 < score.high
-
-
-def test_labels_needed_lie_between_the_points_and_are_at_least_where_the_curve_ends_below():
-    def score(value):
-        return Score(value, value, value, 0)
-
-    curve = {10: score(0.7), 100: score(0.9)}
-    needed, reached = labels_needed(curve, 0.8)
-    assert reached and needed == pytest.approx(np.sqrt(1000))
-    assert labels_needed(curve, 0.95) == (100.0, False)
 
 
 def test_a_rate_is_chosen_once_by_validation_at_fifty_labels_and_serves_everywhere(stamps, tmp_path, monkeypatch):

@@ -1,0 +1,83 @@
+"""How many labels another network needs for what ours does with few."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from tests.evidence.macro_auc import Answers, auc_of, resampled
+
+DRAWS = 300
+
+
+@dataclass(frozen=True)
+class Efficiency:
+    """Of one number of our labels.
+
+    Attributes
+    ----------
+    auc
+        Ours with so many.
+    needed
+        Labels a class with which the other has it; the most that were measured, if `reached` is false.
+    low, high
+        95 % bootstrap interval, over test galaxies, of `needed` over our labels. A draw in which the other does not
+        reach it counts as the most that were measured, so that `high` is then a lower limit, too.
+    """
+
+    labels: int
+    auc: float
+    needed: float
+    reached: bool
+    low: float
+    high: float
+
+    @property
+    def ratio(self) -> float:
+        """Their labels over ours."""
+        return self.needed / self.labels
+
+
+def efficiencies(
+    ours: Mapping[int, Answers], others: Mapping[int, Answers], scored: Sequence[int], draws: int = DRAWS
+) -> list[Efficiency]:
+    """Of each number of our labels but none, the fewest first.
+
+    Parameters
+    ----------
+    ours, others
+        Labels a class to answers on the same test galaxies.
+    """
+    counts = sorted(filter(None, ours))
+    generator, drawn = np.random.default_rng(0), []
+    for _ in range(draws):
+        picks = resampled(next(iter(ours.values())), generator)
+        curve = {count: auc_of(answers, scored, picks) for count, answers in others.items()}
+        drawn.append([labels_needed(curve, auc_of(ours[count], scored, picks))[0] / count for count in counts])
+    lows, highs = np.quantile(drawn, [0.025, 0.975], axis=0)
+    curve = {count: auc_of(answers, scored) for count, answers in others.items()}
+    found = []
+    for count, low, high in zip(counts, lows, highs, strict=True):
+        auc = auc_of(ours[count], scored)
+        needed, reached = labels_needed(curve, auc)
+        found.append(Efficiency(count, auc, needed, reached, float(low), float(high)))
+    return found
+
+
+def labels_needed(curve: Mapping[int, float], wanted: float) -> tuple[float, bool]:
+    """Labels a class at which a curve reaches an AUC, linear between the points over the logarithm of the labels.
+
+    Returns
+    -------
+    float
+        Labels; the largest number measured where the curve stays below.
+    bool
+        Whether it is reached: otherwise the number is "at least".
+    """
+    counts = sorted(curve)
+    values = np.maximum.accumulate([curve[count] for count in counts])
+    if wanted > values[-1]:
+        return float(counts[-1]), False
+    return float(np.exp(np.interp(wanted, values, np.log(counts)))), True
