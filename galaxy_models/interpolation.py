@@ -11,7 +11,8 @@ def between(first: Mapping[str, Tensor], last: Mapping[str, Tensor], share: floa
     """Weights at `share` of the way from the `first` of a training to its `last`.
 
     Wortsman et al. (2022), "Robust fine-tuning of zero-shot models": where a network could answer before it was
-    fine-tuned, a point on the way often answers better than both ends, the more so the fewer labels there were.
+    fine-tuned, a point on the way can answer better than both ends. Buffers are mixed as weights are: running means and
+    variances of batch norms are then not quite those of the mixed network.
 
     Parameters
     ----------

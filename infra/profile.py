@@ -237,7 +237,7 @@ class FinetuneSettings(EpochSettings):
     layer_decay: float = Field(
         1.0, gt=0, le=1, description="Each stage of the LVM learns at this part of the next one's rate; 1: all alike."
     )
-    mixing: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
+    weight_mix: Annotated[tuple[Annotated[float, Field(gt=0, le=1)], ...], Field(min_length=1)] = Field(
         (0.25, 0.5, 0.75, 1.0),
         description="Shares of the way from the first weights to the last; validation keeps one. [1]: the last.",
     )

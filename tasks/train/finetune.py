@@ -38,7 +38,7 @@ from tasks.train.common import (
 from tasks.train.degraded_pairs import degraded_pairs
 from tasks.train.finetune_batches import BatchDrawer, label_groups
 from tasks.train.finetune_evaluation import first_tested, headline_of, higher_is_better
-from tasks.train.finetune_mixing import keep_best_mix
+from tasks.train.finetune_mix import keep_best_mix
 from tasks.train.finetune_objective import LossWeights, MultiTaskObjective
 from tasks.train.finetune_report import Report
 from tasks.train.finetune_scores import BATCH, Scorer, calibrate, uncalibrated, validation_scores
@@ -100,14 +100,14 @@ def finetune(context: StageContext) -> dict[str, Any]:
     )
     network.eval()
     with torch.inference_mode():
-        kept = keep_best_mix(network, first_weights, settings.mixing, objective.validate)
+        kept = keep_best_mix(network, first_weights, settings.weight_mix, objective.validate_trained)
         network.calibration = _calibration(scorer, network, tables)
         report = Report(context.folder / "figures", scorer, network, tables, objective.drawer.tasks)
         report.heads()
         report.images(prepared.table, images["test"], first.scheme.source)
         report.curves(history)
-    outcome = {"steps": str(settings.steps(len(labelled))), "kept_share": f"{kept:g}"}
-    result = _result(context, prepared, inputs, network, tables, first, report, outcome)
+    of_run = {"steps": str(settings.steps(len(labelled))), "kept_mix": f"{kept:g}"}
+    result = _result(context, prepared, inputs, network, tables, first, report, of_run)
     discard_working_copy(context.folder / WORKING_COPY)
     return result
 
@@ -260,7 +260,7 @@ def _result(
     tables: Sequence[LabelledStamps],
     first: LabelledStamps,
     report: Report,
-    outcome: Mapping[str, str],
+    of_run: Mapping[str, str],
 ) -> dict[str, Any]:
     architecture, labels = describe(network)
     card = ModelCard(
@@ -289,7 +289,7 @@ def _result(
         "metrics": report.metrics,
         "headline": headline,
         "figures": [str(path) for path in report.figures],
-        "parameters": {**_parameters(context.profile.finetune, tables, report), **outcome},
+        "parameters": {**_parameters(context.profile.finetune, tables, report), **of_run},
         "evaluation": write_evaluation(
             context.folder,
             _evaluation_set(prepared.table, first, report),

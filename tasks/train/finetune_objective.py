@@ -114,6 +114,10 @@ class MultiTaskObjective(Objective):
             {"module": self.network.restoration, "learning_rate_scale": 1.0},
         ]
 
+    def validate_trained(self, network: MultiTaskNetwork) -> dict[str, float]:
+        """Validation score of each task that has a share of the training."""
+        return {task: score for task, score in self.validate(network).items() if self.shares.shares[task]}
+
     def extra_state(self) -> dict[str, Any]:
         """Shares and turns."""
         return {"shares": self.shares.state(), "turns": dict(self.drawer.turns)}

@@ -36,7 +36,7 @@ LOOKS = 4
 """How often a training is scored on validation galaxies after its start; the best of its looks is what it gives."""
 
 LAST, HALFWAY = (1.0,), (0.5, 1.0)
-"""What a look considers, as shares of the way from a training's first weights to those of now."""
+"""`Recipe.considers`."""
 
 
 class Classifier(Protocol):
@@ -103,7 +103,8 @@ class Recipe:
     epochs, fewest_steps
         The longer of the two.
     considers
-        `LAST`; or `HALFWAY`, where the first weights are worth something.
+        Shares of the way from the first weights to those of now, each of which a look scores: `LAST`; or `HALFWAY`,
+        where the first weights are worth something.
     """
 
     learning_rate: float

@@ -249,7 +249,7 @@ class CrossFit:
         parts, seed = self.parts(scheme, fold), 100 * fold + draw
         classifier = self.network(name, scheme.classes, fold, seed)
         few = parts.train.few(per_class, seed)
-        recipe = replace(recipe_at(rate), considers=considered(name))
+        recipe = recipe_at(rate, considered(name))
         return classifier, train(classifier, self.stamps, few, parts.validation, recipe, seed)
 
     def _trained(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float) -> dict[str, Any]:
@@ -295,9 +295,9 @@ def considered(name: str) -> tuple[float, ...]:
     return HALFWAY if name in PRETRAINED else LAST
 
 
-def recipe_at(rate: float) -> Recipe:
+def recipe_at(rate: float, considers: tuple[float, ...] = LAST) -> Recipe:
     """Of all networks alike, but for the rate and what looks consider."""
-    return Recipe(rate, epochs=25, fewest_steps=300)
+    return Recipe(rate, epochs=25, fewest_steps=300, considers=considers)
 
 
 def _measure_candidate(measurement: CrossFit, candidate: Candidate) -> None:

@@ -74,7 +74,7 @@ MIDDLE = Size(
     rates={
         **dict.fromkeys((OURS, UNTRAINED), (1e-3, 2e-3, 4e-3)),
         "resnet18": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
-        "resnet50": (2e-3, 4e-3, 8e-3),
+        "resnet50": (2e-3, 4e-3, 8e-3, 1.6e-2),
     },
     pretraining=Pretraining("nano", steps=2500, batch_size=32, learning_rate=1e-3),
     pretraining_per_fold=False,
@@ -85,7 +85,7 @@ SMALL = replace(
     labels={
         OURS: (0, 5, 10, 50, 200),
         UNTRAINED: (50,),
-        "resnet18": (10, 50, 200),
+        "resnet18": (5, 10, 50, 200),
         OWN_FOREST: (5, 10, 50, 200),  # statmorph takes minutes
     },
     of_four=(OURS, "resnet18", OWN_FOREST),

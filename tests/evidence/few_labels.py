@@ -119,8 +119,9 @@ def _figures(bench: Workbench, measurement: CrossFit, curves: dict[str, dict[int
         "Labels that ResNet18 from scratch needs for our AUC",
         ["ours, a class", "our AUC", "ResNet18's, a class", "ratio"],
         [_row(each) for each in found],
-        "Interpolated over the logarithm of the labels; 95 % bootstrap intervals over test galaxies, where more than "
-        "the most that were measured counts as that many; the figure `label_efficiency` is the ratio at our fewest.",
+        "Interpolated over the logarithm of the labels; 95 % bootstrap intervals over test galaxies; no number of "
+        "labels counts as more than the most, or fewer than the fewest, that were measured; the figure "
+        "`label_efficiency` is the ratio at our fewest.",
     )
     fewest = found[0]
     bench.report("label_efficiency", fewest.ratio, "ratio", ">= 10", fewest.ratio >= 10)

@@ -18,13 +18,14 @@ class Efficiency:
 
     Attributes
     ----------
-    auc
-        Ours with so many.
-    needed
-        Labels a class with which the other has it; the most that were measured, if `reached` is false.
+    labels, auc
+        Ours, a class, and what our network has with them.
+    needed, reached
+        Labels a class with which the other has it, within those that were measured; `reached` is false where it does
+        not have it with the most.
     low, high
-        95 % bootstrap interval, over test galaxies, of `needed` over our labels. A draw in which the other does not
-        reach it counts as the most that were measured, so that `high` is then a lower limit, too.
+        95 % bootstrap interval, over test galaxies, of `needed` over our labels, each draw within those that were
+        measured.
     """
 
     labels: int
@@ -56,7 +57,7 @@ def efficiencies(
         picks = resampled(next(iter(ours.values())), generator)
         curve = {count: auc_of(answers, scored, picks) for count, answers in others.items()}
         drawn.append([labels_needed(curve, auc_of(ours[count], scored, picks))[0] / count for count in counts])
-    lows, highs = np.quantile(drawn, [0.025, 0.975], axis=0)
+    lows, highs = np.nanquantile(drawn, [0.025, 0.975], axis=0)
     curve = {count: auc_of(answers, scored) for count, answers in others.items()}
     found = []
     for count, low, high in zip(counts, lows, highs, strict=True):
@@ -72,7 +73,7 @@ def labels_needed(curve: Mapping[int, float], wanted: float) -> tuple[float, boo
     Returns
     -------
     float
-        Labels; the largest number measured where the curve stays below.
+        Labels; the largest number measured where the curve stays below, the smallest where it begins above.
     bool
         Whether it is reached: otherwise the number is "at least".
     """

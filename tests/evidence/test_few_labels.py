@@ -1,8 +1,9 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
-from tests.evidence.classifiers import Labelled
+from tests.evidence.classifiers import HALFWAY, LAST, Labelled, Learning, Recipe
 from tests.evidence.cross_fit import CrossFit, Scheme
 from tests.evidence.cross_fit_sizes import MIDDLE, OURS, SIZES, SMALL, UNTRAINED
 from tests.evidence.macro_auc import macro_auc_of
@@ -96,6 +97,32 @@ def test_a_rate_is_chosen_once_by_validation_at_fifty_labels_and_serves_everywhe
     measurement.answers(UNTRAINED, measurement.five, 200, 4, 0)
     measurement.answers(UNTRAINED, measurement.five, 50, 3, 0)  # kept since the choice
     assert trained[3:] == [("four", 50, 4, 2e-3), ("five", 200, 4, 2e-3)]
+
+
+def test_looks_consider_halfway_weights_of_what_was_pre_trained_and_keys_tell_so(stamps, monkeypatch):
+    measurement = CrossFit(Workbench("part", "middle"), stamps, MIDDLE)
+    keys = {}
+    monkeypatch.setattr(Workbench, "cell", lambda _, measure, **key: keys.setdefault(key["labels"], {}).update(key))
+    for name in (OURS, UNTRAINED):
+        for labels in (0, 5):
+            keys.clear()
+            measurement.answers_at(1e-3, name, measurement.five, labels, 3, 0)
+            assert ("looks" in keys[labels]) == (name == OURS and labels > 0)
+
+
+@pytest.mark.parametrize(("considers", "kept"), [(LAST, 4.0), (HALFWAY, 2.0)])
+def test_a_look_keeps_the_best_that_it_considers_and_the_training_goes_on_from_the_last(considers, kept):
+    class Looking(Learning):
+        def score(self):
+            return -abs(self.classifier.weight.item() - 1.8)
+
+    network = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.zeros_(network.weight)
+    learning = Looking(network, Recipe(1e-3, 1, 1, considers=considers), look_steps=1)
+    torch.nn.init.constant_(network.weight, 4.0)
+    learning.look()
+    assert network.weight.item() == 4.0 and network.training
+    assert learning.best_weights["weight"].item() == kept and learning.best == pytest.approx(-abs(kept - 1.8))
 
 
 def test_nothing_is_pre_trained_where_all_answers_are_kept(stamps, tmp_path, monkeypatch):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping, Sequence
 
 import numpy as np
@@ -17,7 +18,7 @@ def keep_best_mix(
     shares: Sequence[float],
     validate: Callable[[MultiTaskNetwork], Mapping[str, float]],
 ) -> float:
-    """Leave the network with the weights that validation likes best, which of few labels are seldom the last.
+    """Leave the network with the weights that validation likes best.
 
     Parameters
     ----------
@@ -28,7 +29,8 @@ def keep_best_mix(
     shares
         Of the way from the first weights to the last, each above 0 and at most 1; see `interpolation.between`.
     validate
-        Gives a score for each task, the higher the better, or none where nothing can be validated.
+        Gives a score for each task that counts, the higher the better, or none where nothing can be validated. All
+        count alike, however much of the training each had; a score that is not finite counts as 0.
 
     Returns
     -------
@@ -40,7 +42,7 @@ def keep_best_mix(
 
     def score(share: float) -> float:
         network.load_state_dict(between(first, last, share))
-        scores = list(validate(network).values())
+        scores = [value if math.isfinite(value) else 0.0 for value in validate(network).values()]
         return float(np.mean(scores)) if scores else 0.0
 
     chosen = max(sorted(shares, reverse=True), key=score) if len(shares) > 1 else shares[0]
