@@ -72,7 +72,8 @@ MIDDLE = Size(
         **dict.fromkeys((UNTRAINED, "resnet18", VOTE_FOREST, MEAN), ASKED_FOR_VOTES),
     },
     rates={
-        **dict.fromkeys((OURS, UNTRAINED), (1e-3, 2e-3, 4e-3)),
+        OURS: (1e-3, 2e-3, 4e-3),
+        UNTRAINED: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
         "resnet18": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
         "resnet50": (2e-3, 4e-3, 8e-3, 1.6e-2),
     },
@@ -90,7 +91,7 @@ SMALL = replace(
     },
     of_four=(OURS, "resnet18", OWN_FOREST),
     votes={OURS: (0, CHOSEN_AT), VOTE_FOREST: (CHOSEN_AT,), MEAN: (CHOSEN_AT,)},
-    rates={OURS: (2e-3,), UNTRAINED: (2e-3,), "resnet18": (8e-3,)},
+    rates={OURS: (2e-3,), UNTRAINED: (5e-4,), "resnet18": (8e-3,)},
     pretraining=replace(MIDDLE.pretraining, steps=1200),
 )
 NETWORKS = (OURS, ALIKE, UNTRAINED, "resnet18", "resnet50")
@@ -103,7 +104,10 @@ FULL = Size(
         **dict.fromkeys(PRETRAINED, (0, *ASKED_FOR_VOTES)),
         **dict.fromkeys((*NETWORKS[2:], VOTE_FOREST, MEAN), ASKED_FOR_VOTES),
     },
-    rates=dict.fromkeys(NETWORKS, (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)),
+    rates={
+        **dict.fromkeys((OURS, UNTRAINED), (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)),
+        **dict.fromkeys((ALIKE, "resnet18", "resnet50"), (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)),
+    },
     pretraining=Pretraining("nano", steps=6000, batch_size=64, learning_rate=1e-3),
     pretraining_per_fold=True,
 )

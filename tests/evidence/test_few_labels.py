@@ -83,7 +83,7 @@ def test_perfect_answers_score_one_and_guesses_a_half_within_the_interval():
 
 def test_a_rate_is_chosen_once_by_validation_at_fifty_labels_and_serves_everywhere(stamps, tmp_path, monkeypatch):
     monkeypatch.setenv("GALAXY_HOME", str(tmp_path))
-    scores, trained = {1e-3: 0.8, 2e-3: 0.9, 4e-3: 0.85}, []
+    scores, trained = {2.5e-4: 0.7, 5e-4: 0.75, 1e-3: 0.8, 2e-3: 0.9, 4e-3: 0.85}, []
 
     def train(self, name, scheme, per_class, fold, draw, rate):
         trained.append((scheme.name, per_class, fold, rate))
@@ -96,7 +96,7 @@ def test_a_rate_is_chosen_once_by_validation_at_fifty_labels_and_serves_everywhe
     measurement.answers(UNTRAINED, measurement.four, 50, 4, 0)
     measurement.answers(UNTRAINED, measurement.five, 200, 4, 0)
     measurement.answers(UNTRAINED, measurement.five, 50, 3, 0)  # kept since the choice
-    assert trained[3:] == [("four", 50, 4, 2e-3), ("five", 200, 4, 2e-3)]
+    assert trained[len(scores) :] == [("four", 50, 4, 2e-3), ("five", 200, 4, 2e-3)]
 
 
 def test_looks_consider_halfway_weights_of_what_was_pre_trained_and_keys_tell_so(stamps, monkeypatch):
