@@ -86,7 +86,7 @@ SMALL = replace(
     labels={
         OURS: (0, 5, 10, 50, 200),
         UNTRAINED: (50,),
-        "resnet18": (5, 10, 50, 200),
+        "resnet18": (5, 50, 200),
         OWN_FOREST: (5, 10, 50, 200),  # statmorph takes minutes
     },
     of_four=(OURS, "resnet18", OWN_FOREST),
