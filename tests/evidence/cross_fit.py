@@ -246,7 +246,7 @@ class CrossFit:
     def _train(
         self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int, rate: float
     ) -> tuple[nn.Module, float]:
-        parts, seed = self.parts(scheme, fold), 100 * fold + draw
+        parts, seed = self.parts(scheme, fold), seed_of(fold, draw)
         classifier = self.network(name, scheme.classes, fold, seed)
         few = parts.train.few(per_class, seed)
         recipe = recipe_at(rate, considered(name))
@@ -256,12 +256,12 @@ class CrossFit:
         if per_class:
             classifier, score = self._train(name, scheme, per_class, fold, draw, rate)
         else:
-            classifier, score = self.network(name, scheme.classes, fold, 100 * fold + draw), None
+            classifier, score = self.network(name, scheme.classes, fold, seed_of(fold, draw)), None
         test = self.parts(scheme, fold).test
         return {"validation": score, **_kept(test.codes, probabilities(classifier, self.stamps, test.rows))}
 
     def _forest(self, name: str, scheme: Scheme, per_class: int, fold: int, draw: int) -> dict[str, Any]:
-        parts, seed = self.parts(scheme, fold), 100 * fold + draw
+        parts, seed = self.parts(scheme, fold), seed_of(fold, draw)
         few = parts.train.few(per_class, seed)
         features = self._features(name)
         forest = RandomForestClassifier(500, min_samples_leaf=2, class_weight="balanced", random_state=seed)
@@ -283,6 +283,11 @@ def measure_in_processes(bench: Workbench, measurement: CrossFit) -> None:
     """Measure all that is not kept yet: first what rates are chosen by."""
     in_processes(THREADS, bench, opened, _measure_candidate, measurement.candidates())
     in_processes(THREADS, bench, opened, _measure_one, measurement.wanted())
+
+
+def seed_of(fold: int, draw: int) -> int:
+    """Of the labels that are drawn, and of the training on them."""
+    return 100 * fold + draw
 
 
 def encoder_rate(name: str) -> float:

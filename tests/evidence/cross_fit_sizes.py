@@ -15,8 +15,8 @@ FOREST, OWN_FOREST = "forest on statmorph", "forest on own measures"
 FORESTS = (FOREST, OWN_FOREST)
 PRETRAINED = (OURS, ALIKE)
 
-MEAN, VOTE_FOREST = "mean of the training votes", "forest on own measures"
-"""Asked for vote fractions alone, beside the networks."""
+MEAN = "mean of the training votes"
+"""Asked for vote fractions alone."""
 
 CHOSEN_AT = 50
 """Labels a class at which rates are chosen and the four classes are told."""
@@ -54,6 +54,8 @@ class Size:
 
 COUNTS = (5, 10, 20, 50, 100, 200)
 ASKED_FOR_VOTES = (CHOSEN_AT, 200)
+SLOW, FAST = (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3), (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)
+"""Learning rates that our network and ResNets choose from."""
 
 MIDDLE = Size(
     tested=(3, 4),
@@ -69,12 +71,12 @@ MIDDLE = Size(
     of_four=(OURS, UNTRAINED, "resnet18", OWN_FOREST),
     votes={
         OURS: (0, *ASKED_FOR_VOTES),
-        **dict.fromkeys((UNTRAINED, "resnet18", VOTE_FOREST, MEAN), ASKED_FOR_VOTES),
+        **dict.fromkeys((UNTRAINED, "resnet18", OWN_FOREST, MEAN), ASKED_FOR_VOTES),
     },
     rates={
         OURS: (1e-3, 2e-3, 4e-3),
-        UNTRAINED: (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3),
-        "resnet18": (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2),
+        UNTRAINED: SLOW,
+        "resnet18": FAST,
         "resnet50": (2e-3, 4e-3, 8e-3, 1.6e-2),
     },
     pretraining=Pretraining("nano", steps=2500, batch_size=32, learning_rate=1e-3),
@@ -90,7 +92,7 @@ SMALL = replace(
         OWN_FOREST: (5, 10, 50, 200),  # statmorph takes minutes
     },
     of_four=(OURS, "resnet18", OWN_FOREST),
-    votes={OURS: (0, CHOSEN_AT), VOTE_FOREST: (CHOSEN_AT,), MEAN: (CHOSEN_AT,)},
+    votes={OURS: (0, CHOSEN_AT), OWN_FOREST: (CHOSEN_AT,), MEAN: (CHOSEN_AT,)},
     rates={OURS: (2e-3,), UNTRAINED: (5e-4,), "resnet18": (8e-3,)},
     pretraining=replace(MIDDLE.pretraining, steps=1200),
 )
@@ -102,11 +104,11 @@ FULL = Size(
     of_four=(*NETWORKS, *FORESTS),
     votes={
         **dict.fromkeys(PRETRAINED, (0, *ASKED_FOR_VOTES)),
-        **dict.fromkeys((*NETWORKS[2:], VOTE_FOREST, MEAN), ASKED_FOR_VOTES),
+        **dict.fromkeys((*NETWORKS[2:], OWN_FOREST, MEAN), ASKED_FOR_VOTES),
     },
     rates={
-        **dict.fromkeys((OURS, UNTRAINED), (2.5e-4, 5e-4, 1e-3, 2e-3, 4e-3)),
-        **dict.fromkeys((ALIKE, "resnet18", "resnet50"), (1e-3, 2e-3, 4e-3, 8e-3, 1.6e-2)),
+        **dict.fromkeys((OURS, UNTRAINED), SLOW),
+        **dict.fromkeys((ALIKE, "resnet18", "resnet50"), FAST),
     },
     pretraining=Pretraining("nano", steps=6000, batch_size=64, learning_rate=1e-3),
     pretraining_per_fold=True,

@@ -11,8 +11,8 @@ from sklearn.ensemble import RandomForestRegressor
 
 from galaxy_models.metrics import bootstrap_interval
 from tests.evidence.classifiers import Rows
-from tests.evidence.cross_fit import SOURCE, THREADS, CrossFit, encoder_rate, opened, recipe_at
-from tests.evidence.cross_fit_sizes import MEAN, PRETRAINED, UNTRAINED, VOTE_FOREST
+from tests.evidence.cross_fit import SOURCE, THREADS, CrossFit, encoder_rate, opened, recipe_at, seed_of
+from tests.evidence.cross_fit_sizes import MEAN, OWN_FOREST, PRETRAINED, UNTRAINED
 from tests.evidence.handmade import own_measures
 from tests.evidence.processes import in_processes
 from tests.evidence.stamps import FOLDS
@@ -78,7 +78,7 @@ class VoteFit:
         """All that is measured, the longest first."""
         size = self.measurement.size
         tasks = [(name, count) for name, counts in size.votes.items() for count in counts]
-        tasks.sort(key=lambda task: (task[0] in (VOTE_FOREST, MEAN), -task[1]))
+        tasks.sort(key=lambda task: (task[0] in (OWN_FOREST, MEAN), -task[1]))
         draws = self.measurement.draws
         return [(*task, fold, draw) for task in tasks for fold in size.tested for draw in range(draws(task[1]))]
 
@@ -107,11 +107,11 @@ class VoteFit:
     def learnt(self, per_class: int, fold: int, draw: int) -> Rows:
         """The galaxies whose class is learnt where classes are told from so many labels."""
         parts = self.measurement.parts(self.measurement.five, fold)
-        return self.votes.of(parts.train.few(per_class, _seed(fold, draw)).rows)
+        return self.votes.of(parts.train.few(per_class, seed_of(fold, draw)).rows)
 
     def _key(self, name: str, per_class: int, fold: int, draw: int) -> dict[str, Any]:
         key = {"asked": "votes", "of": SOURCE, "model": name, "labels": per_class, "fold": fold, "draw": draw}
-        if name in (VOTE_FOREST, MEAN):
+        if name in (OWN_FOREST, MEAN):
             return key
         return {**key, "rate": self.measurement.rate(name), **self.measurement.made_by(name)}
 
@@ -119,8 +119,8 @@ class VoteFit:
         asked, learnt = self.asked(fold), self.learnt(per_class, fold, draw)
         if name == MEAN:
             told = self._mean(learnt, len(asked))
-        elif name == VOTE_FOREST:
-            told = self._forest(learnt, asked, _seed(fold, draw))
+        elif name == OWN_FOREST:
+            told = self._forest(learnt, asked, seed_of(fold, draw))
         elif per_class:
             told = self._trained(name, learnt, asked, fold, draw)
         else:
@@ -130,19 +130,19 @@ class VoteFit:
         return {"squares": self.votes.squares(asked, told).round(6).tolist()}
 
     def _network(self, name: str, fold: int, draw: int) -> OurVotes | VotesFromScratch:
-        measurement, questions, seed = self.measurement, self.votes.questions, _seed(fold, draw)
+        measurement, questions, seed = self.measurement, self.votes.questions, seed_of(fold, draw)
         if name in (*PRETRAINED, UNTRAINED):
             lvm = measurement.lvm(name, fold, seed)
             with torch.random.fork_rng():
-                torch.manual_seed(seed)
+                torch.manualseed_of(seed)
                 return OurVotes(lvm, questions, encoder_rate(name))
         with torch.random.fork_rng():
-            torch.manual_seed(seed)
+            torch.manualseed_of(seed)
             return VotesFromScratch(name, questions, *measurement.colours(fold))
 
     def _trained(self, name: str, learnt: Rows, asked: Rows, fold: int, draw: int) -> dict[str, NDArray[np.float64]]:
         stamps, validation = self.measurement.stamps, self.asked((fold + 1) % FOLDS)
-        recipe, seed = recipe_at(self.measurement.rate(name)), _seed(fold, draw)
+        recipe, seed = recipe_at(self.measurement.rate(name)), seed_of(fold, draw)
         network = self._network(name, fold, draw)
         train_votes(network, stamps, self.votes, learnt, validation, recipe, seed)
         return told_fractions(network, stamps, asked)
@@ -175,7 +175,3 @@ def _with_interval(squares: NDArray[np.float64]) -> str:
 
 def _opened(bench: Workbench) -> VoteFit:
     return VoteFit(opened(bench))
-
-
-def _seed(fold: int, draw: int) -> int:
-    return 100 * fold + draw

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from tests.evidence.labels_needed import labels_needed
 from tests.evidence.macro_auc import Answers, auc_of, resampled
 
 DRAWS = 300
@@ -65,20 +66,3 @@ def efficiencies(
         needed, reached = labels_needed(curve, auc)
         found.append(Efficiency(count, auc, needed, reached, float(low), float(high)))
     return found
-
-
-def labels_needed(curve: Mapping[int, float], wanted: float) -> tuple[float, bool]:
-    """Labels a class at which a curve reaches an AUC, linear between the points over the logarithm of the labels.
-
-    Returns
-    -------
-    float
-        Labels; the largest number measured where the curve stays below, the smallest where it begins above.
-    bool
-        Whether it is reached: otherwise the number is "at least".
-    """
-    counts = sorted(curve)
-    values = np.maximum.accumulate([curve[count] for count in counts])
-    if wanted > values[-1]:
-        return float(counts[-1]), False
-    return float(np.exp(np.interp(wanted, values, np.log(counts)))), True

@@ -7,7 +7,6 @@ by; they count as none.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 
 import numpy as np
@@ -65,27 +64,6 @@ def resnet(stamps: Stamps, target: Target, labels: int, seed: int, recipe: Recip
     train(network, stamps, learnt, looked_at, recipe, seed)
     score = probabilities(network, stamps, target.rows[held_out])[:, 1]
     return {"labels": len(chosen), "auc": auc(target.wanted[held_out], score)}
-
-
-def labels_for(curve: Mapping[float, float], wanted: float = ENOUGH) -> tuple[float, bool]:
-    """Labels at which a curve of AUC by labels first reaches `wanted`, linear over the logarithm of the labels.
-
-    Returns
-    -------
-    float
-        Labels; the largest number measured where the curve stays below, the smallest where that is enough.
-    bool
-        Whether it is reached: otherwise the number is "at least".
-    """
-    counts = sorted(curve)
-    values = np.maximum.accumulate([curve[count] for count in counts])
-    if values[-1] < wanted:
-        return float(counts[-1]), False
-    after = int(np.argmax(values >= wanted))
-    if after == 0:
-        return float(counts[0]), True
-    span = slice(after - 1, after + 1)
-    return float(np.exp(np.interp(wanted, values[span], np.log(counts[span])))), True
 
 
 def _labelled(target: Target, places: NDArray[np.int64]) -> Labelled:

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from tests.evidence.search_efficiency import ENOUGH, labels_for
+from tests.evidence.labels_needed import labels_needed
+from tests.evidence.search_efficiency import ENOUGH
 from tests.evidence.search_features import LVM
 from tests.evidence.search_loop import Curve, mean_curve, paired_interval
 from tests.evidence.search_plot import plot_found
@@ -182,8 +183,10 @@ def _efficiency(bench: Workbench, results: Results) -> None:
         curves = results.curves(name, held_out=True)
         assert curves is not None
         mean = mean_curve(curves, "auc")
-        own, reached = labels_for(dict(zip(mean_curve(curves, "labels").tolist(), mean.tolist(), strict=True)))
-        theirs, enough = labels_for(network)
+        own, reached = labels_needed(
+            dict(zip(mean_curve(curves, "labels").tolist(), mean.tolist(), strict=True)), ENOUGH
+        )
+        theirs, enough = labels_needed(network, ENOUGH)
         least = "at least " if not enough else "at most " if theirs == min(network) else ""
         ratio = theirs / own if reached else float("nan")
         ratios.append(ratio)

@@ -6,7 +6,7 @@ import torch
 from galaxy_models.lvm import build_lvm
 from tests.evidence.classifiers import Recipe
 from tests.evidence.cross_fit import CrossFit
-from tests.evidence.cross_fit_sizes import MEAN, MIDDLE, VOTE_FOREST
+from tests.evidence.cross_fit_sizes import MEAN, MIDDLE, OWN_FOREST
 from tests.evidence.few_votes import VoteFit
 from tests.evidence.stamps import Stamps
 from tests.evidence.vote_networks import (
@@ -80,7 +80,7 @@ def test_error_is_that_of_each_question_whatever_the_number_of_its_galaxies():
 
 
 def test_a_forest_beats_the_mean_where_the_picture_tells_and_an_unasked_question_counts_not(fit):
-    mean, forest = (fit.squares(name, 50) for name in (MEAN, VOTE_FOREST))
+    mean, forest = (fit.squares(name, 50) for name in (MEAN, OWN_FOREST))
     assert np.isnan(mean[:, 1]).any() and (np.isnan(mean) == np.isnan(forest)).all()
     assert error_of(forest) < 0.5 * error_of(mean)
     assert error_of(mean[:, 1:]) == pytest.approx(0, abs=1e-3)  # of odd all say the same

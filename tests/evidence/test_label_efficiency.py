@@ -3,7 +3,8 @@
 import numpy as np
 import pytest
 
-from tests.evidence.label_efficiency import efficiencies, labels_needed
+from tests.evidence.label_efficiency import efficiencies
+from tests.evidence.labels_needed import labels_needed
 
 
 def answers(codes, separation, seed):

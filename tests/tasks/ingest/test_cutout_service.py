@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-import io
 import json
 import socket
 import subprocess
 import sys
-import time
 import urllib.request
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
-from email.utils import format_datetime
 from pathlib import Path
 from typing import Any
 
@@ -25,8 +21,6 @@ from PIL import Image
 from infra.errors import GalaxyError
 from infra.settings import Settings
 from tasks.ingest import cutout_pace, cutout_requests
-from tasks.ingest.cutout_answers import Cutout, flux_stamp_of, picture_stamp_of
-from tasks.ingest.cutout_pace import FIRST_INTERVAL, LONGEST_WAIT, Pace, retry_after
 from tasks.ingest.cutout_requests import public
 from tasks.ingest.cutout_service import SILENCE, CutoutService
 from tasks.ingest.ingest import ingest
@@ -34,7 +28,7 @@ from tasks.ingest.survey import load_survey
 from tasks.stamps.dataset import StampDataset
 from tasks.stamps.stamp import Refusal, Stamp
 from tests.doubles.cutout_server import CutoutServer
-from tests.doubles.cutout_sky import RealSky, SimulatedSky, to_fits
+from tests.doubles.cutout_sky import RealSky, SimulatedSky
 from tests.doubles.position_list import PositionList
 
 COUNT, SIZE, SCALE = 24, 32, 0.262
@@ -177,32 +171,6 @@ def test_retry_after_is_honoured(listed: PositionList, server: CutoutServer) -> 
     first, second = server.asked
     assert (first.status, second.status) == (503, 200)
     assert second.time - first.time >= 1
-
-
-def test_retry_after_of_any_form_is_seconds_within_reason() -> None:
-    soon = datetime.now(UTC) + timedelta(seconds=30)
-    assert retry_after("7") == 7
-    assert retry_after(format_datetime(soon, usegmt=True)) == pytest.approx(30, abs=2)
-    assert retry_after("86400") == LONGEST_WAIT
-    for nonsense in (None, "", "-3", "soon", "Fri, 31 Dec 1999 23:59:59 GMT"):
-        assert retry_after(nonsense) == 0
-
-
-def test_all_threads_slow_down_together_and_recover() -> None:
-    pace = Pace()
-    assert [pace.wait() for _ in range(3)] == [0, 0, 0]
-    asked = time.monotonic()
-    pace.slow_down(asked, 0)
-    assert 0 < pace.wait() <= FIRST_INTERVAL
-    pace.slow_down(asked, 0)  # it was under way already
-    assert 0 < pace.wait() <= FIRST_INTERVAL
-    pace.slow_down(asked + 2, 0)
-    assert FIRST_INTERVAL < pace.wait() <= 2 * FIRST_INTERVAL
-    pace.slow_down(asked, 30)
-    assert 29 < pace.wait() <= 30
-    for _ in range(50):
-        pace.speed_up()
-    assert pace._interval == 0
 
 
 def test_there_are_never_more_requests_at_a_time_than_allowed(listed: PositionList, server: CutoutServer) -> None:
@@ -348,27 +316,6 @@ def test_inverse_variances_are_kept_where_they_are_wanted(listed: PositionList) 
     assert stamp.invvar.shape == stamp.image.shape and stamp.invvar.dtype == np.float32
     assert np.allclose(stamp.invvar, 1e4)
     assert ingest(listed.context())["accepted"] == COUNT
-
-
-def test_pixels_without_a_value_are_zero_and_counted() -> None:
-    asked = Cutout(150.0, 2.0, SIZE, SCALE, "grz")
-    planes = np.ones((3, SIZE, SIZE), np.float32)
-    planes[1, :8] = np.nan
-    stamp = flux_stamp_of(to_fits(planes, None, 150.0, 2.0, "grz", SCALE), asked)
-    assert stamp.columns == {"pixel_scale": SCALE, "coverage": 0.75}
-    assert (stamp.image[1, :8] == 0).all() and (stamp.image[0] == 1).all()
-    planes[1] = np.nan
-    answer = flux_stamp_of(to_fits(planes, None, 150.0, 2.0, "grz", SCALE), asked)
-    assert answer == Refusal("no coverage", "no_coverage", "no data in r")
-    planes[1] = 1e6
-    assert flux_stamp_of(to_fits(planes, None, 150.0, 2.0, "grz", SCALE), asked).reason == "pixels out of range"
-
-
-def test_a_picture_of_another_size_is_refused() -> None:
-    file = io.BytesIO()
-    Image.effect_noise((40, 32), 60).convert("RGB").save(file, "JPEG")
-    answer = picture_stamp_of(file.getvalue(), Cutout(150.0, 2.0, SIZE, SCALE, "grz"))
-    assert answer == Refusal("wrong size", detail="40 x 32 px came, 32 were asked for")
 
 
 def test_the_shipped_definition_needs_only_a_catalogue(tmp_path: Path, monkeypatch) -> None:
