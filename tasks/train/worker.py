@@ -55,9 +55,14 @@ def read_job(path: Path) -> StageContext:
 
 
 def tell(kind: str, *values: Any) -> None:
-    """Say it to the process that waits for this training; if that is gone, save and stop."""
+    """Say it to the process that waits for this training; if that is gone, save and stop.
+
+    A line is one write: torchrun starts its processes unbuffered, where `print` writes a line and its end apart, and
+    all of them write to one pipe.
+    """
     try:
-        print(json.dumps({"kind": kind, "values": values}), flush=True)
+        sys.stdout.write(json.dumps({"kind": kind, "values": values}) + "\n")
+        sys.stdout.flush()
     except BrokenPipeError:
         with suppress(OSError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the next line breaks nothing

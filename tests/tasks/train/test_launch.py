@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -50,6 +53,18 @@ def test_two_processes_stopped_and_resumed_train_what_one_process_trains(drawn_c
     assert records == [9, 19, 29, 39], "each point is told once, in whichever process the training ran"
     for name, tensor in alone.items():
         np.testing.assert_allclose(together[name].numpy(), tensor.numpy(), atol=1e-5, err_msg=name)
+
+
+def test_lines_of_two_processes_never_mix() -> None:
+    code = "from tasks.train.worker import tell\nfor i in range(3000): tell('progress', i, 3000, 'loss')"
+    reading, writing = os.pipe()
+    # unbuffered, as torchrun starts its processes
+    told = [subprocess.Popen([sys.executable, "-u", "-c", code], stdout=writing) for _ in range(2)]
+    os.close(writing)
+    with open(reading) as lines:
+        steps = [json.loads(line)["values"][0] for line in lines]
+    assert [process.wait() for process in told] == [0, 0]
+    assert sorted(steps) == sorted([*range(3000)] * 2)
 
 
 def test_what_a_process_ends_with_is_raised_here(drawn_context: Make) -> None:
