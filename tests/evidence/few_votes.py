@@ -134,10 +134,10 @@ class VoteFit:
         if name in (*PRETRAINED, UNTRAINED):
             lvm = measurement.lvm(name, fold, seed)
             with torch.random.fork_rng():
-                torch.manualseed_of(seed)
+                torch.manual_seed(seed)
                 return OurVotes(lvm, questions, encoder_rate(name))
         with torch.random.fork_rng():
-            torch.manualseed_of(seed)
+            torch.manual_seed(seed)
             return VotesFromScratch(name, questions, *measurement.colours(fold))
 
     def _trained(self, name: str, learnt: Rows, asked: Rows, fold: int, draw: int) -> dict[str, NDArray[np.float64]]:
