@@ -13,10 +13,12 @@ run: $(STAMP)
 test: $(STAMP)
 	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
+# Types of the evidence as well: what runs for hours must not end at a misspelt name.
 lint: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+	$(BIN)/mypy tests/evidence --exclude /test_
 	$(BIN)/lint-imports
 
 bench: $(STAMP)

@@ -52,7 +52,7 @@ class TrainingNeeds:
     stamps
         Stamps that it goes through.
     seconds_per_stamp
-        Of training on this machine, with its validations.
+        Of training on this machine, with its validations but the closing ones.
     state_bytes
         Weights, gradients, moments and averages.
     batch_bytes
@@ -63,6 +63,8 @@ class TrainingNeeds:
         Of a step of the profile's batch, by task, where a stage has several.
     at_once
         Processes that compute at the same time: all, each on a GPU of its own, or as many as the cores are enough for.
+    closing_seconds
+        Of the validations when all steps are done.
     """
 
     stamps: float
@@ -72,11 +74,12 @@ class TrainingNeeds:
     on_gpu: bool = False
     at_once: int = 1
     step_seconds: Mapping[str, float] = field(default_factory=dict)
+    closing_seconds: float = 0.0
 
     @property
     def hours(self) -> float:
         """Of the whole training."""
-        return self.stamps * self.seconds_per_stamp / self.at_once / 3600
+        return (self.stamps * self.seconds_per_stamp / self.at_once + self.closing_seconds) / 3600
 
     @property
     def memory_bytes(self) -> int:
@@ -123,6 +126,7 @@ def training_needs(stage: str, profile: Profile, stamps: float, survey: SurveyDe
         step_seconds={
             trial.name: trial.part * settings.batch_size * cost.seconds_per_stamp for trial, cost in costs if trial.name
         },
+        closing_seconds=sum(trial.closing_looks * cost.seconds_per_look for trial, cost in costs),
     )
 
 

@@ -76,6 +76,8 @@ class Trial:
         Stamps of such a step in units of the profile's `batch_size`.
     looks
         Stamps that validations look at, without learning from them, for each stamp of the stage's steps.
+    closing_looks
+        Stamps that are looked at when all steps are done.
     """
 
     objective: Objective
@@ -84,6 +86,7 @@ class Trial:
     share: float = 1.0
     part: float = 1.0
     looks: float = 0.0
+    closing_looks: int = 0
 
 
 def trials_of(stage: str, profile: Profile, survey: SurveyDefinition) -> list[Trial]:
@@ -168,20 +171,29 @@ def _finetune(profile: Profile, survey: SurveyDefinition) -> list[Trial]:
 
         return batch
 
-    looks = _looks(settings, survey)
+    validation = _validation(settings, survey)
+    between = settings.evaluate_steps * settings.stamps_per_step
+    mixes = len(settings.weight_mix) if len(settings.weight_mix) > 1 else 0  # a single one is kept unseen
     return [
-        Trial(objective, batches(task), task, share, 0.5 if task in IMAGE_TASKS else 1.0, looks[task])
+        Trial(
+            objective,
+            batches(task),
+            task,
+            share,
+            part=0.5 if task in IMAGE_TASKS else 1.0,
+            looks=validation[task] / between,
+            closing_looks=mixes * validation[task],
+        )
         for task, share in shares.items()
     ]
 
 
-def _looks(settings: FinetuneSettings, survey: SurveyDefinition) -> dict[str, float]:
-    """`Trial.looks` of each task; a source that has labels of two is looked at once."""
+def _validation(settings: FinetuneSettings, survey: SurveyDefinition) -> dict[str, int]:
+    """Stamps of one validation by task; a source that has labels of two is looked at once."""
     measured = {table.source for table in survey.tables("parameters")}
     labelled = {table.source for task in ("classification", "votes") for table in survey.tables(task)}
     sets = {"classification": len(labelled - measured), "parameters": len(measured)} | dict.fromkeys(IMAGE_TASKS, 1)
-    between = settings.evaluate_steps * settings.stamps_per_step
-    return {task: count * settings.validation_stamps / between for task, count in sets.items()}
+    return {task: count * settings.validation_stamps for task, count in sets.items()}
 
 
 def _align(profile: Profile, survey: SurveyDefinition) -> list[Trial]:

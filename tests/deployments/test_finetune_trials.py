@@ -125,5 +125,12 @@ def test_time_is_that_of_all_tasks_by_their_shares_and_of_the_validations(monkey
     needs = training_needs.training_needs("finetune", profile, 1000, survey_of("nanomaggy"))
     learning = (1 + 2 + 12 / 2 + 4 / 2) / 4  # of images, a step has half as many stamps
     looking = 4 * 8 / (10 * BATCH)  # classes and votes are of one source, parameters of another, and images twice
+    closing = 4 * 8 * len(profile.finetune.weight_mix)  # each of the weights that one is kept of is validated
     assert needs.seconds_per_stamp == pytest.approx(learning + looking)
+    assert needs.hours == pytest.approx((1000 * (learning + looking) + closing) / 3600)
     assert needs.step_seconds == {"classification": 16, "parameters": 32, "restoration": 96, "reconstruction": 32}
+
+
+def test_where_the_last_weights_are_kept_nothing_is_validated_at_the_end() -> None:
+    for trial in trials_of("finetune", profile_of(weight_mix=[1]), survey_of("rgb")):
+        assert trial.looks > 0 and trial.closing_looks == 0

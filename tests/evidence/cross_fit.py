@@ -330,7 +330,8 @@ def labelled(codes: NDArray[np.int64]) -> Labelled:
 def five_codes(stamps: Stamps) -> NDArray[np.int64]:
     """(N,) code of each stamp, -1 for none."""
     codes = {name: code for code, name in enumerate(FIVE)}
-    return stamps.table["label.gz2_class"].astype("string").map(codes).fillna(-1).to_numpy(dtype=np.int64)
+    told = stamps.table["label.gz2_class"].astype("string").map(codes)
+    return np.asarray(told.fillna(-1), dtype=np.int64)
 
 
 def four_codes(stamps: Stamps) -> NDArray[np.int64]:

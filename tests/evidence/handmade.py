@@ -47,7 +47,7 @@ def statmorph_features(bench: Workbench, stamps: Stamps, rows: NDArray[np.int64]
         with ProcessPoolExecutor(workers, mp_context=get_context("forkserver")) as pool:
             measured = pool.map(_of_one, (stamps.images[row] for row in missing), chunksize=16)
             known.update(zip(names[missing], measured, strict=True))
-        np.savez(path, **known)
+        np.savez(path, **known)  # type: ignore[arg-type]
     return np.stack([known[name] for name in ids])
 
 

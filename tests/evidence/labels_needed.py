@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 import numpy as np
 
+Count = TypeVar("Count", int, float)
 
-def labels_needed(curve: Mapping[float, float], wanted: float) -> tuple[float, bool]:
+
+def labels_needed(curve: Mapping[Count, float], wanted: float) -> tuple[float, bool]:
     """Labels at which a curve of AUC by labels first reaches `wanted`, linear over the logarithm of the labels.
 
     Returns

@@ -30,7 +30,7 @@ def legacy_patches(size: int) -> dict[str, tuple[Tensor, tuple[float, float, flo
             cube, header = np.asarray(file[0].data, dtype=np.float32), file[0].header
         if abs(abs(header["CD1_1"]) * 3600 - SURVEY_PIXEL_SCALE) > 0.01:
             continue
-        noise = [_noise(band) for band in cube]
+        noise = (_noise(cube[0]), _noise(cube[1]), _noise(cube[2]))
         side = min(size, *cube.shape[1:])
         patches = [
             cube[:, top : top + side, left : left + side]
@@ -39,7 +39,7 @@ def legacy_patches(size: int) -> dict[str, tuple[Tensor, tuple[float, float, flo
         ]
         bright = [patch for patch in patches if patch[1].max() > BRIGHT * noise[1]]
         if bright and side == size:
-            found[path.name.removesuffix(".fits.gz")] = (torch.from_numpy(np.stack(bright)), (*noise,))
+            found[path.name.removesuffix(".fits.gz")] = (torch.from_numpy(np.stack(bright)), noise)
     return found
 
 

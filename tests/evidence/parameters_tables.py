@@ -176,13 +176,12 @@ def _within(results: Results, method: str, name: str, chosen: Chosen) -> str:
     """Share of the truths within one sigma; the fit tells none."""
     if method == FIT:
         return ""
-    return _seeds(
-        [
-            coverage(results.test[name][chosen], *(np.asarray(answer[key])[chosen] for key in (name, f"{name}_sigma")))
-            for answer in results.answers[method]
-        ],
-        2,
-    )
+
+    def share(answer: Mapping[str, Any]) -> float:
+        told, sigma = (np.asarray(answer[key])[chosen] for key in (name, f"{name}_sigma"))
+        return coverage(results.test[name][chosen], told, sigma)
+
+    return _seeds([share(answer) for answer in results.answers[method]], 2)
 
 
 def _title(name: str) -> str:

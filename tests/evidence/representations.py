@@ -127,7 +127,8 @@ def _zoo(measurement: CrossFit) -> Question:
 def efigi(stamps: Stamps) -> Question:
     """Five types by the survey's own split."""
     names = {f"efigi_{name}": code for code, name in enumerate(EFIGI_TYPES)}
-    codes = stamps.table["label.efigi_type"].astype("string").map(names).fillna(-1).to_numpy(dtype=np.int64)
+    told = stamps.table["label.efigi_type"].astype("string").map(names)
+    codes = np.asarray(told.fillna(-1), dtype=np.int64)
     split = stamps.table["split"].to_numpy(dtype=str)
     parts = []
     for name in ("train", "validation", "test"):

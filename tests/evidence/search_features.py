@@ -136,7 +136,9 @@ class FeatureMaker:
         if name == ALIGN:
             assert self.size.align is not None
             return aligned(self.bench, self.stamps, self.rows, self._lvm(self.size.own), self.size.align).encode_images
-        network = self._lvm(self.size.resnet if name == RESNET else self.size.own)
+        how = self.size.resnet if name == RESNET else self.size.own
+        assert how is not None
+        network = self._lvm(how)
         return lambda rgb: VIEW.of_stamps(network, rgb)
 
     def _lvm(self, how: Pretraining) -> GalaxyLVM:

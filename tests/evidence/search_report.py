@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,7 +18,7 @@ from tests.evidence.search_strategies import OURS, STRATEGIES
 from tests.evidence.search_targets import Target, large
 from tests.evidence.workbench import Workbench
 
-Curves = list[dict[str, list[float]]]
+Curves = list[dict[str, Any]]
 """Of one kind of search, by seed."""
 
 Kind = tuple[str, str, float, bool, str]
@@ -183,9 +184,8 @@ def _efficiency(bench: Workbench, results: Results) -> None:
         curves = results.curves(name, held_out=True)
         assert curves is not None
         mean = mean_curve(curves, "auc")
-        own, reached = labels_needed(
-            dict(zip(mean_curve(curves, "labels").tolist(), mean.tolist(), strict=True)), ENOUGH
-        )
+        labels = mean_curve(curves, "labels").tolist()
+        own, reached = labels_needed(dict(zip(labels, mean.tolist(), strict=True)), ENOUGH)
         theirs, enough = labels_needed(network, ENOUGH)
         least = "at least " if not enough else "at most " if theirs == min(network) else ""
         ratio = theirs / own if reached else float("nan")

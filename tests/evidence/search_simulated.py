@@ -7,13 +7,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import torch
-from numpy.typing import NDArray
 
 from galaxy_models.degradation import SURVEY_PIXEL_SCALE
 from galaxy_models.photometry import viewer_rgb
 from galaxy_models.simulation.scene import draw_object, draw_stamp
 from tests.evidence.search_targets import Target, flag_target
-from tests.evidence.simulated import BANDS, SEED, drawn
+from tests.evidence.simulated import BANDS, SEED, Arrays, drawn
 from tests.evidence.stamps import SIZE, Stamps
 
 SOURCE = "simulated"
@@ -25,7 +24,7 @@ FIRST = 6_000_000
 """Number of the first galaxy; no other part of the evidence has it."""
 
 
-def surveyed_stamp(index: int, size: int) -> dict[str, NDArray[np.generic]]:
+def surveyed_stamp(index: int, size: int) -> Arrays:
     """`rgb` (3, size, size) uint8 as the survey's viewer shows it, and whether the galaxy is a `lens` or a `merger`."""
     seen = draw_object(SEED, index, bands=BANDS, pixel_scale=SURVEY_PIXEL_SCALE, lens_rate=RATE, merger_rate=RATE)
     flux = torch.from_numpy(draw_stamp(seen, size).flux)[None]

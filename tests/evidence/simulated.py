@@ -9,6 +9,7 @@ from concurrent.futures import ProcessPoolExecutor
 from dataclasses import replace
 from multiprocessing import get_context
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,7 +25,7 @@ SEED = 31337
 CHUNK = 16
 """Galaxies that a process draws at once, where several have a core to themselves."""
 
-Arrays = dict[str, NDArray[np.float32]]
+Arrays = dict[str, NDArray[Any]]
 
 
 def simulated_object(index: int) -> SimulatedObject:
@@ -78,7 +79,7 @@ def drawn(folder: Path, draw: Callable[[int, int], Arrays], first: int, count: i
         else:
             each = [draw(index, size) for index in range(first, first + count)]
         unfinished = path.with_suffix(".part.npz")
-        np.savez(unfinished, **{name: np.stack([one[name] for one in each]) for name in each[0]})
+        np.savez(unfinished, **{name: np.stack([one[name] for one in each]) for name in each[0]})  # type: ignore[arg-type]
         unfinished.replace(path)
     with np.load(path) as file:
         return {name: file[name] for name in file.files}

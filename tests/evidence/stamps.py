@@ -64,7 +64,7 @@ def real_stamps() -> Stamps:
     settings.home.mkdir(parents=True, exist_ok=True)
     with FileLock(settings.home / "evidence.lock"):  # parts that run beside each other prepare it once
         if chain.result("preprocess") is None:
-            command = [GALAXY, "run", "--survey", SURVEY, "--profile", PROFILE, "--stages", "ingest,preprocess"]
+            command = [str(GALAXY), "run", "--survey", SURVEY, "--profile", PROFILE, "--stages", "ingest,preprocess"]
             subprocess.run(command, check=True, stdout=sys.stderr)
     result = chain.result("preprocess")
     assert result is not None

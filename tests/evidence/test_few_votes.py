@@ -6,7 +6,7 @@ import torch
 from galaxy_models.lvm import build_lvm
 from tests.evidence.classifiers import Recipe
 from tests.evidence.cross_fit import CrossFit
-from tests.evidence.cross_fit_sizes import MEAN, MIDDLE, OWN_FOREST
+from tests.evidence.cross_fit_sizes import MEAN, MIDDLE, OWN_FOREST, UNTRAINED
 from tests.evidence.few_votes import VoteFit
 from tests.evidence.stamps import Stamps
 from tests.evidence.vote_networks import (
@@ -100,6 +100,20 @@ def test_a_network_learns_votes_better_than_their_mean(stamps, votes, ours):
     of_mean = np.square(votes.fractions["smooth"] - votes.fractions["smooth"].mean(axis=0)).mean() ** 0.5
     assert error == pytest.approx(-score)
     assert error_of(votes.squares(asked, told_fractions(network, stamps, asked))[:, :1]) < 0.7 * of_mean
+
+
+@pytest.mark.parametrize("name", [UNTRAINED, "resnet18"])
+def test_what_a_network_tells_depends_on_nothing_but_its_seed(stamps, votes, tmp_path, monkeypatch, name):
+    monkeypatch.setattr("tests.evidence.few_votes.recipe_at", lambda rate: Recipe(rate, 1, 2, batch_size=8))
+    monkeypatch.setattr(CrossFit, "rate", lambda self, name: 1e-3)
+
+    def measured(home, seed):
+        monkeypatch.setenv("GALAXY_HOME", str(tmp_path / home))
+        torch.manual_seed(seed)
+        fit = VoteFit(CrossFit(Workbench("part", "middle"), stamps, MIDDLE), votes)
+        return fit.answers((name, 50, 3, 0))["squares"]
+
+    assert measured("one", 1) == measured("other", 2)
 
 
 def test_what_pre_training_tells_are_fractions_of_each_question(stamps):
