@@ -5,13 +5,15 @@ STAMP := .venv/.installed
 
 .PHONY: run test lint bench evidence results drill clean
 
+# Threads of NumPy's BLAS wait for each other where two processes have two cores: a small matrix then takes a hundred
+# times as long.
+test evidence: export OPENBLAS_NUM_THREADS = 1
+
 run: $(STAMP)
 	$(BIN)/galaxy run --survey embedded --profile laptop
 
-# Threads of NumPy's BLAS wait for each other where two processes of tests have two cores: a small matrix then takes
-# a hundred times as long.
 test: $(STAMP)
-	OPENBLAS_NUM_THREADS=1 $(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses 2 --dist loadfile --no-loadscope-reorder
 
 # Types of the evidence as well: what runs for hours must not end at a misspelt name.
 lint: $(STAMP)
