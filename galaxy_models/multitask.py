@@ -85,15 +85,21 @@ class HeadScheme:
 class RestorationHead(nn.Module):
     """Convolutions from the decoder's picture of a degraded image, and that image, to a correction of it.
 
-    The image comes in at full resolution because the encoder's first act, patches of 4 x 4 pixels, loses detail.
+    The image comes in at full resolution because the encoder's first act, patches of 4 x 4 pixels, loses detail. The
+    size was chosen on simulated fluxes, 300 steps of one seed on `nano`: 48 channels restore to 37.8 dB, 32 to 37.5,
+    with a third layer in the middle as well; 16 with one layer to 36.6, or 36.7 from initial weights of He et al.
+    (2015).
     """
 
-    def __init__(self, width: int = 16) -> None:
+    def __init__(self, width: int = 48) -> None:
         super().__init__()
         self.first = nn.Conv2d(6, width, 5, padding=2)
-        self.middle = nn.Conv2d(width, width, 3, padding=1)
+        self.middle = nn.ModuleList(nn.Conv2d(width, width, 3, padding=1) for _ in range(2))
         self.last = nn.Conv2d(width, 3, 5, padding=2)
         self.activation = nn.GELU()
+        for layer in (self.first, *self.middle):
+            nn.init.kaiming_normal_(cast(Tensor, layer.weight), nonlinearity="relu")
+            nn.init.zeros_(cast(Tensor, layer.bias))
         # untrained, the restored image is the degraded one
         nn.init.zeros_(self.last.weight)
         nn.init.zeros_(cast(Tensor, self.last.bias))
@@ -101,7 +107,9 @@ class RestorationHead(nn.Module):
     def forward(self, degraded: Tensor, decoded: Tensor) -> Tensor:
         """Two (N, 3, h, w) to the correction (N, 3, h, w)."""
         features = self.activation(self.first(torch.cat([degraded, decoded], dim=1)))
-        return cast(Tensor, self.last(self.activation(self.middle(features))))
+        for layer in self.middle:
+            features = self.activation(layer(features))
+        return cast(Tensor, self.last(features))
 
 
 class Heads(nn.ModuleDict):
