@@ -26,7 +26,7 @@ class Sizes:
     tuned: int = 32
     batch: int = 8
     steps: int = 300
-    rate_steps: int = 60
+    rate_steps: int = 300
     seeds: tuple[int, ...] = (0, 1, 2)
     rates: tuple[float, ...] = (1e-3, 3e-3)
     pedestals: tuple[float, ...] = (0.3, 1.0, 3.0)
@@ -40,7 +40,7 @@ class Sizes:
 
 
 SIZES = {
-    "small": Sizes(steps=200, picture_steps=150),
+    "small": Sizes(steps=200, rate_steps=200, picture_steps=150),
     "middle": Sizes(),
     "full": Sizes(
         size=128,
