@@ -28,7 +28,7 @@ class Sizes:
     steps: int = 300
     rate_steps: int = 300
     seeds: tuple[int, ...] = (0, 1, 2)
-    rates: tuple[float, ...] = (1e-3, 3e-3)
+    rates: tuple[float, ...] = (3e-4, 1e-3, 3e-3)
     pedestals: tuple[float, ...] = (0.3, 1.0, 3.0)
     iterations: tuple[int, ...] = (2, 4, 8, 16, 32)
     balances: tuple[float, ...] = (0.3, 1.0, 3.0, 10.0)
@@ -52,7 +52,6 @@ SIZES = {
         steps=30_000,
         rate_steps=3000,
         seeds=(0, 1, 2, 3, 4),
-        rates=(3e-4, 1e-3, 3e-3),
         pedestals=(0.1, 0.3, 1.0, 3.0, 10.0),
         iterations=(1, 2, 4, 8, 16, 32, 64, 128),
         balances=(0.1, 0.3, 1.0, 3.0, 10.0, 30.0),

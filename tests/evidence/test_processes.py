@@ -6,10 +6,13 @@ import os
 import subprocess
 import sys
 import time
+from functools import partial
 from pathlib import Path
 
 import psutil
+import pytest
 
+from tests.evidence.parts import BESIDE, measure_all
 from tests.evidence.processes import in_processes
 from tests.evidence.workbench import Workbench
 
@@ -20,8 +23,8 @@ def opened(_: Workbench) -> Path:
     return Path(sys.argv[1])
 
 
-def measure(folder: Path, number: int) -> None:
-    (folder / str(number)).write_text(str(os.getpid()))
+def measure(folder: Path, what: int | str) -> None:
+    (folder / str(what)).write_text(str(os.getpid()))
     time.sleep(10 * PATIENCE_SECONDS)
 
 
@@ -29,8 +32,9 @@ def numbers_in(folder: Path) -> list[int]:
     return [int(path.read_text() or 0) for path in folder.iterdir()]
 
 
-def test_a_killed_parent_leaves_none_behind(tmp_path: Path) -> None:
-    started = subprocess.Popen([sys.executable, "-m", "tests.evidence.test_processes", str(tmp_path)])
+@pytest.mark.parametrize("way", ["cells", "parts"])
+def test_a_killed_parent_leaves_none_behind(tmp_path: Path, way: str) -> None:
+    started = subprocess.Popen([sys.executable, "-m", "tests.evidence.test_processes", str(tmp_path), way])
     deadline = time.monotonic() + PATIENCE_SECONDS
     while len([number for number in numbers_in(tmp_path) if number]) < 2:
         assert time.monotonic() < deadline and started.poll() is None
@@ -43,4 +47,7 @@ def test_a_killed_parent_leaves_none_behind(tmp_path: Path) -> None:
 
 
 if __name__ == "__main__":
-    in_processes(2, Workbench("unused"), opened, measure, [1, 2])
+    if sys.argv[2] == "cells":
+        in_processes(2, Workbench("unused"), opened, measure, [1, 2])
+    else:
+        measure_all(BESIDE[:2], partial(measure, Path(sys.argv[1])))
