@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from concurrent.futures import ProcessPoolExecutor
 from multiprocessing import get_context
 
-from tests.evidence.processes import begin
+from tests.evidence.processes import in_one_thread_beside_parent
 from tests.evidence.workbench import Workbench
 
 FIRST: tuple[str, ...] = ("few_labels", "search")
@@ -28,7 +28,7 @@ def measure_all(parts: Collection[str], one: Callable[[str], None]) -> None:
         if part in parts:
             one(part)
     context = get_context("forkserver")
-    with ProcessPoolExecutor(AT_ONCE, mp_context=context, initializer=begin) as pool:
+    with ProcessPoolExecutor(AT_ONCE, mp_context=context, initializer=in_one_thread_beside_parent) as pool:
         list(pool.map(one, [part for part in BESIDE if part in parts]))
 
 

@@ -40,15 +40,15 @@ def in_processes(
     bench.reread()
 
 
-def begin() -> None:
-    """Begin a process of a pool: it computes in one thread, and ends when its parent does, even if that is killed."""
+def in_one_thread_beside_parent() -> None:
+    """How a process of a pool begins: it computes in one thread, and ends when its parent does, even if killed."""
     threading.Thread(target=_end_with_parent, daemon=True).start()
     torch.set_num_threads(1)
 
 
 def _open(bench: Workbench, opened: Callable[[Workbench], Any]) -> None:
     global _of_process
-    begin()
+    in_one_thread_beside_parent()
     _of_process = opened(bench)
 
 

@@ -13,11 +13,12 @@ def answers(codes, separation, seed):
     return [{"codes": codes, "probabilities": np.stack([-score, score], axis=1), "fold": 3}]
 
 
-def test_labels_needed_lie_between_the_points_and_are_at_least_where_the_curve_ends_below():
-    curve = {10: 0.7, 100: 0.9}
-    needed, reached = labels_needed(curve, 0.8)
-    assert reached and needed == pytest.approx(np.sqrt(1000))
-    assert labels_needed(curve, 0.95) == (100.0, False)
+def test_labels_needed_are_where_the_curve_first_gets_there_and_at_least_its_end_where_it_does_not():
+    curve = {10: 0.7, 100: 0.9, 1000: 0.85}
+    assert labels_needed(curve, 0.8) == (pytest.approx(np.sqrt(1000)), True)
+    assert labels_needed(curve, 0.6) == (10.0, True)
+    assert labels_needed(curve, 0.9) == (pytest.approx(100), True), "where the curve falls again it had got there"
+    assert labels_needed(curve, 0.95) == (1000.0, False)
 
 
 def test_the_interval_holds_the_ratio_and_narrows_with_more_galaxies():

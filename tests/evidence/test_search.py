@@ -5,9 +5,8 @@ import torch
 
 from galaxy_models.metrics import auc
 from tests.evidence import search_loop, workbench
-from tests.evidence.labels_needed import labels_needed
 from tests.evidence.search_ceiling import taught_all
-from tests.evidence.search_efficiency import ENOUGH, split
+from tests.evidence.search_efficiency import split
 from tests.evidence.search_features import ALIGN, LVM, PIXELS, RESNET, FeatureMaker
 from tests.evidence.search_loop import EXAMPLES, ROUNDS, TOP, Answers, Curve, answered, halves, paired_interval, search
 from tests.evidence.search_report import Results, values, write
@@ -183,13 +182,6 @@ def test_the_paired_interval_is_narrow_where_seeds_go_together_and_holds_zero_fo
     assert 0.08 < low < mean < high < 0.12
     mean, low, high = paired_interval(luck, generator.permuted(luck, axis=1))
     assert low < 0 < high
-
-
-def test_labels_are_where_the_curve_first_gets_there_and_at_least_its_end_where_it_does_not():
-    assert labels_needed({10: 0.8, 1000: 1.0}, ENOUGH) == (pytest.approx(100), True)
-    assert labels_needed({10: 0.95, 20: 0.97}, ENOUGH) == (10.0, True)
-    assert labels_needed({10: 0.5, 20: 0.97, 40: 0.85}, 0.96)[1]
-    assert labels_needed({10: 0.5, 20: 0.6}, ENOUGH) == (20.0, False)
 
 
 @pytest.fixture
