@@ -16,7 +16,7 @@ from torch.utils import _pytree as pytree
 
 from galaxy_models.precision import computes_in_bfloat16
 from galaxy_models.training import Objective
-from infra.profile import Profile
+from infra.profile import Profile, SharedSettings
 from tasks.ingest.survey import SurveyDefinition
 from tasks.train.trial_steps import Trial, settings_of, trials_of
 
@@ -52,7 +52,9 @@ class TrainingNeeds:
     stamps
         Stamps that it goes through.
     seconds_per_stamp
-        Of training on this machine, with its validations but the closing ones.
+        Of learning on this machine.
+    validation_seconds_per_stamp
+        Of the validations on the way, for each stamp that is learnt from.
     state_bytes
         Weights, gradients, moments and averages.
     batch_bytes
@@ -62,7 +64,8 @@ class TrainingNeeds:
     step_seconds
         Of a step of the profile's batch, by task, where a stage has several.
     at_once
-        Processes that compute at the same time: all, each on a GPU of its own, or as many as the cores are enough for.
+        Processes that learn at the same time: all, each on a GPU of its own, or as many as the cores are enough for.
+        One of them validates, and the others wait.
     closing_seconds
         Of the validations when all steps are done.
     """
@@ -71,6 +74,7 @@ class TrainingNeeds:
     seconds_per_stamp: float
     state_bytes: int
     batch_bytes: int
+    validation_seconds_per_stamp: float = 0.0
     on_gpu: bool = False
     at_once: int = 1
     step_seconds: Mapping[str, float] = field(default_factory=dict)
@@ -79,7 +83,8 @@ class TrainingNeeds:
     @property
     def hours(self) -> float:
         """Of the whole training."""
-        return (self.stamps * self.seconds_per_stamp / self.at_once + self.closing_seconds) / 3600
+        seconds_per_stamp = self.seconds_per_stamp / self.at_once + self.validation_seconds_per_stamp
+        return (self.stamps * seconds_per_stamp + self.closing_seconds) / 3600
 
     @property
     def memory_bytes(self) -> int:
@@ -115,10 +120,8 @@ def training_needs(stage: str, profile: Profile, stamps: float, survey: SurveyDe
     costs = [(trial, step_cost(trial, device, round(trial.part * settings.batch_size))) for trial in trials]
     return TrainingNeeds(
         stamps=stamps,
-        seconds_per_stamp=sum(
-            trial.share * trial.part * cost.seconds_per_stamp + trial.looks * cost.seconds_per_look
-            for trial, cost in costs
-        ),
+        seconds_per_stamp=sum(trial.share * trial.part * cost.seconds_per_stamp for trial, cost in costs),
+        validation_seconds_per_stamp=sum(trial.looks * cost.seconds_per_look for trial, cost in costs),
         state_bytes=states * weights,
         batch_bytes=max(cost.batch_bytes for _, cost in costs),
         on_gpu=device.type == "cuda",
@@ -132,7 +135,8 @@ def training_needs(stage: str, profile: Profile, stamps: float, survey: SurveyDe
 
 def processes_of(stage: str, profile: Profile) -> int:
     """How many processes train a stage."""
-    return profile.pretrain.processes if stage == "pretrain" else 1
+    settings = settings_of(stage, profile)
+    return settings.processes if isinstance(settings, SharedSettings) else 1
 
 
 @dataclass(frozen=True)

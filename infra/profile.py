@@ -101,6 +101,23 @@ class EpochSettings(TrainingSettings):
         return min(math.ceil(self.epochs * stamps / self.stamps_per_step), self.max_steps)
 
 
+class SharedSettings(EpochSettings):
+    """A training that several processes can share."""
+
+    processes: int = Field(
+        1, ge=1, le=1024, description="Training processes on this machine, one a GPU; they share the batches of a step."
+    )
+
+    @model_validator(mode="after")
+    def _batches_can_be_shared(self) -> Self:
+        if self.accumulate % self.processes:
+            raise ValueError(
+                f"{self.processes} `processes` cannot share the batches of a step, since `accumulate` is "
+                f"{self.accumulate}; make it a multiple"
+            )
+        return self
+
+
 PRESETS = ("nano", "small", "base")
 
 
@@ -141,10 +158,10 @@ def _paint_and_measure() -> dict[Pretext, float]:
     return {"masked": 1.0, "measures": 1.0}
 
 
-class PretrainSettings(EpochSettings):
+class PretrainSettings(SharedSettings):
     """The large vision model, without labels."""
 
-    later: ClassVar = EpochSettings.later | {"simulated_pictures"}
+    later: ClassVar = SharedSettings.later | {"simulated_pictures"}
 
     preset: Annotated[str, AfterValidator(known_preset)] = Field(
         "nano",
@@ -170,9 +187,6 @@ class PretrainSettings(EpochSettings):
         1.0, ge=0, le=1, description="Share of flux stamps that get reddening, seeing and noise drawn from the survey."
     )
     temperature: float = Field(0.2, gt=0, le=10, description="Of the contrastive loss; small: hard cases count most.")
-    processes: int = Field(
-        1, ge=1, le=1024, description="Training processes on this machine, one a GPU; they share the batches of a step."
-    )
     loader_workers: int = Field(
         0, ge=0, le=256, description="Processes that read stamps ahead for each training process; 0: it reads itself."
     )
@@ -185,15 +199,6 @@ class PretrainSettings(EpochSettings):
             raise ValueError(
                 f"`crop` {self.crop} and `binning` {self.binning} leave {self.crop / self.binning:g} px for the "
                 f"network, which takes multiples of 8 from 32 to 512; of `crop`, {crops}"
-            )
-        return self
-
-    @model_validator(mode="after")
-    def _batches_can_be_shared(self) -> Self:
-        if self.accumulate % self.processes:
-            raise ValueError(
-                f"{self.processes} `processes` cannot share the batches of a step, since `accumulate` is "
-                f"{self.accumulate}; make it a multiple"
             )
         return self
 
@@ -218,7 +223,7 @@ REFERENCE_SCORES = {"classification": 0.9, "parameters": 0.6, "restoration": 0.5
 """Set by hand, above what short trials on pictures of 64 pixels reached; no measured limits of the tasks."""
 
 
-class FinetuneSettings(EpochSettings):
+class FinetuneSettings(SharedSettings):
     """Four tasks on one encoder; an epoch is as many stamps, of all tasks, as have a label."""
 
     learning_rate: float = Field(2e-3, gt=0, le=1, description="Peak of the cosine schedule, for the heads.")

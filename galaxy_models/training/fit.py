@@ -133,12 +133,13 @@ def fit(
             device = "cuda" if torch.cuda.is_available() else "cpu"
         half = bf16 and computes_in_bfloat16(device)
         parts = objective.compiled_parts() if compiled and compiling_pays(device) else []
+        ddp = DDPStrategy(find_unused_parameters=not objective.every_parameter_learns, gradient_as_bucket_view=True)
         with quiet(), torch.random.fork_rng(), loop.stop.listening(), while_compiled(parts):
             trainer = Trainer(
                 accelerator="gpu" if device.startswith("cuda") else device,
                 devices=processes.here,
                 num_nodes=processes.nodes,
-                strategy=DDPStrategy(gradient_as_bucket_view=True) if processes.count > 1 else "auto",
+                strategy=ddp if processes.count > 1 else "auto",
                 precision="bf16-mixed" if half else "32-true",
                 max_epochs=1,
                 accumulate_grad_batches=accumulate // processes.count,

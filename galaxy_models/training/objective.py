@@ -18,8 +18,16 @@ class Objective(nn.Module):
 
     Only `training_step_at` must be written. A step may depend on nothing but the step number,
     the batches, the generator, the parameters and `extra_state`; then a resumed run equals an
-    undisturbed one. Under several processes every parameter must get a gradient in every batch.
+    undisturbed one.
+
+    Attributes
+    ----------
+    every_parameter_learns
+        Whether every batch gives every parameter a gradient. Where not, several processes have to find out each time
+        which got one.
     """
+
+    every_parameter_learns = True
 
     def training_step_at(
         self, step: int, batch: Batch, generator: torch.Generator

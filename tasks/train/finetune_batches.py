@@ -75,13 +75,21 @@ def label_groups(tables: Sequence[LabelledStamps], supposed_votes: float, balanc
     return groups
 
 
+@dataclass(frozen=True)
+class Turn:
+    """What a batch learns: a task, and whose labels of it; images are learnt without any."""
+
+    task: str
+    group: LabelGroup | None
+
+
 class BatchDrawer:
-    """Draws the batch of a task; a pure function of the seed, the step and the turns taken before.
+    """Draws the batch of a turn; a pure function of the seed, the batch's number and the turn.
 
     Attributes
     ----------
     turns
-        How often each label group has been drawn: plain values, kept in the checkpoint.
+        How many each label group has had: plain values, kept in the checkpoint.
     """
 
     def __init__(
@@ -99,13 +107,16 @@ class BatchDrawer:
         """All tasks that there is something to learn for."""
         return (*dict.fromkeys(group.task for group in self.groups), *IMAGE_TASKS)
 
-    def draw(self, step: int, task: str) -> dict[str, Any]:
+    def turn(self, task: str) -> Turn:
+        """Whose turn it is, and it is counted: sources of a labelled task take theirs one after the other."""
+        return Turn(task, None if task in IMAGE_TASKS else self._next(task))
+
+    def draw(self, number: int, turn: Turn) -> dict[str, Any]:
         """`task`, `images` (B, C, H, W) raw, `rows` (B,), and for a labelled task `source` and `targets` by table."""
-        generator = np.random.default_rng([self.seed, step])
-        if task in IMAGE_TASKS:
+        generator, task, group = np.random.default_rng([self.seed, number]), turn.task, turn.group
+        if group is None:
             rows = generator.choice(self.image_rows, -(-self.batch_size // 2))  # the decoder costs as much again
             return {"task": task, "images": self.copy.read(rows), "rows": torch.from_numpy(rows)}
-        group = self._next(task)
         places = generator.choice(len(group.rows), self.batch_size, p=group.chances)
         rows = group.rows[places]
         index = torch.from_numpy(places)

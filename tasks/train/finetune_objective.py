@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -17,9 +18,9 @@ from galaxy_models.inputs import InputSpec
 from galaxy_models.masking import masked_l1, random_masks
 from galaxy_models.multitask import MultiTaskNetwork
 from galaxy_models.shares import TaskShares
-from galaxy_models.training import Objective, encoder_groups, step_seed
+from galaxy_models.training import Objective, encoder_groups, step_seed, this_process
 from tasks.train.degraded_pairs import DegradedPairs
-from tasks.train.finetune_batches import BatchDrawer
+from tasks.train.finetune_batches import BatchDrawer, Turn
 
 SHARES_STREAM = 1
 """Keeps the draw of the task apart from the draws of the step itself, which have the same step number."""
@@ -48,7 +49,7 @@ class LossWeights:
 
 
 class MultiTaskObjective(Objective):
-    """What `fit` trains: each step one task, drawn by the shares.
+    """What `fit` trains: each batch one task, drawn by the shares.
 
     Parameters
     ----------
@@ -57,6 +58,8 @@ class MultiTaskObjective(Objective):
     validate
         Gives the validation score in 0..1 of each task; called every `evaluate_steps` steps.
     """
+
+    every_parameter_learns = False  # a batch is of one task, and the other tasks' heads are not asked
 
     def __init__(
         self,
@@ -84,13 +87,14 @@ class MultiTaskObjective(Objective):
         self.validate = validate
 
     def batches_from(self, start: int) -> Iterator[dict[str, Any]]:
-        """Batches of steps `start`, `start` + 1, ...; each is drawn by the shares as they are when its step begins."""
-        step = start
-        while True:
-            seed = step_seed(self.drawer.seed + SHARES_STREAM, step)
-            task = self.shares.draw(torch.Generator().manual_seed(seed))
-            yield self.drawer.draw(step, task)
-            step += 1
+        """This process's batches from `start` on; each is drawn by the shares as they are when its step begins.
+
+        Every process takes the turns of all, so that each knows whose is next.
+        """
+        processes = this_process()
+        for first in itertools.count(start, processes.count):
+            turns = [self._turn(first + rank) for rank in range(processes.count)]
+            yield self.drawer.draw(first + processes.rank, turns[processes.rank])
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator
@@ -128,16 +132,28 @@ class MultiTaskObjective(Objective):
         self.drawer.turns = dict(state["turns"])
 
     def on_step_end(self, step: int) -> Mapping[str, float] | None:
-        """Every `evaluate_steps` steps: score each task on validation stamps, and let the shares follow."""
+        """Every `evaluate_steps` steps: score each task on validation stamps, and let the shares follow.
+
+        Of several processes one scores, so that all have the same shares.
+        """
         if (step + 1) % self.evaluate_steps:
             return None
-        self.network.eval()
-        with torch.no_grad():
-            scores = dict(self.validate(self.network))
-        self.network.train()
+        processes = this_process()
+        scores: dict[str, float] = {}
+        if processes.leads:
+            self.network.eval()
+            with torch.no_grad():
+                scores = dict(self.validate(self.network))
+            self.network.train()
+        scores = processes.gathered(scores)[0]
         shares = self.shares.update(scores)
         kinds = {"validation": scores, "deficit": self.shares.deficits(scores), "share": shares}
         return {f"{kind}.{task}": value for kind, values in kinds.items() for task, value in values.items()}
+
+    def _turn(self, number: int) -> Turn:
+        """What batch `number` learns."""
+        seed = step_seed(self.drawer.seed + SHARES_STREAM, number)
+        return self.drawer.turn(self.shares.draw(torch.Generator().manual_seed(seed)))
 
     def _labelled(self, batch: dict[str, Any], generator: torch.Generator) -> Tensor:
         augmentation = unmeasured(self.augmentation) if batch["task"] == "parameters" else self.augmentation

@@ -16,17 +16,20 @@ if TYPE_CHECKING:
 
 
 def main(job: Path) -> None:
-    """Train the stage that the job describes."""
+    """Train what the job describes."""
     # imported here, since each reader of stamps imports this file as well and needs none of it
     from torch import distributed
 
     from galaxy_models.training import Interrupted
+    from tasks.train import finetune_network, pretrain_network
     from tasks.train.launch import ERRORS
-    from tasks.train.pretrain_network import open_pretraining, train_network
 
-    context = read_job(job)
+    stage, context = read_job(job)
     try:
-        train_network(context, open_pretraining(context))
+        if stage == "finetune":
+            finetune_network.train_network(context, finetune_network.open_finetuning(context))
+        else:
+            pretrain_network.train_network(context, pretrain_network.open_pretraining(context))
     except tuple(ERRORS.values()) as error:
         tell("error", type(error).__name__, str(error))
         sys.exit(error.code if isinstance(error, Interrupted) else 1)
@@ -35,15 +38,15 @@ def main(job: Path) -> None:
             distributed.destroy_process_group()
 
 
-def read_job(path: Path) -> StageContext:
-    """The stage as `train_in_processes` was handed it; the first process tells how it goes."""
+def read_job(path: Path) -> tuple[str, StageContext]:
+    """The stage, and what `train_in_processes` was handed for it; the first process tells how it goes."""
     from infra.profile import Profile
     from infra.settings import Settings
     from tasks.ingest.survey import SurveyDefinition
     from tasks.stage import StageContext
 
     content = json.loads(path.read_text())
-    return StageContext(
+    context = StageContext(
         survey=SurveyDefinition.model_validate(content["survey"]),
         profile=Profile.model_validate(content["profile"]),
         settings=Settings.model_validate(content["settings"]),
@@ -52,6 +55,7 @@ def read_job(path: Path) -> StageContext:
         progress=_progress,
         record=_record,
     )
+    return content["stage"], context
 
 
 def tell(kind: str, *values: Any) -> None:

@@ -18,9 +18,9 @@ from rich.console import Console
 
 from deployments import readiness
 from deployments.readiness import expect_run, stamps_trained
-from deployments.training_needs import TrainingNeeds, kept_for_backward, step_cost, training_needs
+from deployments.training_needs import TrainingNeeds, kept_for_backward, processes_of, step_cost, training_needs
 from galaxy_models.training import Objective
-from infra.profile import PretrainSettings, Profile, load_profile
+from infra.profile import FinetuneSettings, PretrainSettings, Profile, load_profile
 from infra.settings import Settings
 from tasks.train.trial_steps import Trial, trials_of
 from tests.doubles.labelled_ellipses import survey_of
@@ -158,3 +158,18 @@ def test_memory_grows_with_the_batch_and_the_average_and_time_with_the_stamps() 
     assert large.batch_bytes > 6 * small.batch_bytes and large.state_bytes == small.state_bytes
     assert averaged.state_bytes == small.state_bytes * 5 / 4
     assert small.hours == pytest.approx(100 * small.seconds_per_stamp / 3600)
+
+
+def test_processes_learn_at_the_same_time_and_wait_for_the_one_that_validates() -> None:
+    needs = TrainingNeeds(
+        stamps=3600,
+        seconds_per_stamp=4,
+        state_bytes=1,
+        batch_bytes=1,
+        validation_seconds_per_stamp=1,
+        at_once=2,
+        closing_seconds=1800,
+    )
+    assert needs.hours == pytest.approx(4 / 2 + 1 + 0.5)
+    profile = Profile(name="tiny", finetune=FinetuneSettings(accumulate=3, processes=3))
+    assert [processes_of(stage, profile) for stage in ("pretrain", "finetune", "align")] == [1, 3, 1]

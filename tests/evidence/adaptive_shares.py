@@ -35,7 +35,7 @@ from tasks.figures import DOTS_PER_INCH
 from tasks.ingest.survey import load_survey
 from tasks.train.common import Rows, evenly
 from tasks.train.degraded_pairs import degraded_pairs
-from tasks.train.finetune import make_objective, new_network
+from tasks.train.finetune_network import make_objective, new_network
 from tasks.train.finetune_scores import Scorer, validation_scores
 from tasks.train.label_tables import LabelledStamps, labelled_stamps
 from tasks.train.pretexts import pretext_objective

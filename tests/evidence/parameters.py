@@ -28,7 +28,7 @@ from galaxy_models.lvm import build_lvm
 from galaxy_models.multitask import SCALE_OF_PICTURES, HeadScheme, MultiTaskNetwork
 from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.training import Objective, fit
-from tasks.train.finetune import PHOTOMETRY_STAMPS
+from tasks.train.finetune_network import PHOTOMETRY_STAMPS
 from tasks.train.finetune_objective import unmeasured
 from tests.evidence.parameters_tables import ANSWERS, BOTH, FIT, NAMES, PHOTOMETRY, PICTURE, Results, plot, write_tables
 from tests.evidence.sersic_fit import SersicFitter

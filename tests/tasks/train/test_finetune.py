@@ -16,6 +16,7 @@ from infra.errors import GalaxyError
 from tasks.ingest.survey import SurveyDefinition
 from tasks.track.scores import score
 from tasks.train import finetune as stage
+from tasks.train import finetune_network
 from tasks.train.finetune_objective import MultiTaskObjective
 from tests.doubles.labelled_ellipses import STEPS, FakePrepared, context_of, prepared_of, survey_of
 
@@ -23,7 +24,7 @@ from tests.doubles.labelled_ellipses import STEPS, FakePrepared, context_of, pre
 @pytest.fixture
 def prepared(monkeypatch: pytest.MonkeyPatch) -> FakePrepared:
     fake = prepared_of("rgb")
-    monkeypatch.setattr(stage, "open_prepared", lambda context: fake)
+    monkeypatch.setattr(finetune_network, "open_prepared", lambda context: fake)
     return fake
 
 
@@ -35,7 +36,7 @@ def undisturbed(tmp_path_factory: pytest.TempPathFactory, pretrained: Path) -> t
     context = context_of(folder, pretrained)
     object.__setattr__(context, "record", lambda step, metrics: recorded.setdefault(step, {}).update(metrics))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(stage, "open_prepared", lambda _: prepared_of("rgb"))
+        patch.setattr(finetune_network, "open_prepared", lambda _: prepared_of("rgb"))
         return stage.finetune(context), recorded
 
 

@@ -14,6 +14,7 @@ from tasks.ingest.ingest import ingest
 from tasks.ingest.survey import load_survey
 from tasks.stamps.dataset import StampDataset
 from tasks.train import finetune as stage
+from tasks.train import finetune_network
 from tests.doubles.brick_survey import Sky
 from tests.doubles.brick_tree import make_brick_tree
 from tests.doubles.labelled_ellipses import FakePrepared, context_of, prepared_of
@@ -24,7 +25,7 @@ def test_with_photometry_a_killed_run_ends_the_same(
     tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch, stop_at: int
 ) -> None:
     """Before the first checkpoint and after it: what is learnt before the training is learnt again."""
-    monkeypatch.setattr(stage, "open_prepared", lambda context: prepared_of("nanomaggy"))
+    monkeypatch.setattr(finetune_network, "open_prepared", lambda context: prepared_of("nanomaggy"))
     options: dict[str, Any] = {"max_steps": 12, "evaluate_steps": 5, "checkpoint_steps": 5}
 
     def stop(done: int, total: int, note: str = "") -> None:
@@ -42,7 +43,7 @@ def test_with_photometry_a_killed_run_ends_the_same(
 def test_fluxes_are_degraded_as_fluxes(tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     fake = prepared_of("nanomaggy")
     fake.table["psf_size_g"] = 1.3
-    monkeypatch.setattr(stage, "open_prepared", lambda context: fake)
+    monkeypatch.setattr(finetune_network, "open_prepared", lambda context: fake)
     context = context_of(tmp_path, pretrained, "nanomaggy", max_steps=3, evaluate_steps=3)
     result = stage.finetune(context)
     assert result["parameters"]["restoration_space"] == "flux"
@@ -59,7 +60,7 @@ def test_parameters_of_fluxes_are_known_from_photometry_before_the_network_has_l
 ) -> None:
     errors, coverage = {}, {}
     for units in ("nanomaggy", "rgb"):
-        monkeypatch.setattr(stage, "open_prepared", lambda context, units=units: prepared_of(units))
+        monkeypatch.setattr(finetune_network, "open_prepared", lambda context, units=units: prepared_of(units))
         context = context_of(tmp_path / units, pretrained, units, max_steps=2, evaluate_steps=2, learning_rate=1e-5)
         metrics = stage.finetune(context)["metrics"]
         errors[units] = metrics["size.axis_ratio.rmse"] / metrics["size.axis_ratio.rmse_of_mean"]
@@ -86,7 +87,7 @@ def test_tractors_shapes_are_learnt_from_bricks_that_have_no_other_label(
     table = dataset.catalog.reset_index(drop=True)
     table["split"] = np.resize(["train", "train", "train", "validation", "test"], len(table))
     table["usable"] = table["state"] == "valid"
-    monkeypatch.setattr(stage, "open_prepared", lambda context: FakePrepared(dataset, table))
+    monkeypatch.setattr(finetune_network, "open_prepared", lambda context: FakePrepared(dataset, table))
     context = context_of(tmp_path / "finetune", pretrained, "nanomaggy", max_steps=4, evaluate_steps=4)
     object.__setattr__(context, "survey", sky.definition())
     result = stage.finetune(context)

@@ -12,6 +12,7 @@ from torch import nn
 
 from galaxy_models.multitask import MultiTaskNetwork
 from tasks.train import finetune as stage
+from tasks.train import finetune_network
 from tasks.train.finetune_mix import keep_best_mix
 from tests.doubles.labelled_ellipses import context_of, prepared_of
 
@@ -62,7 +63,7 @@ def test_what_leaves_no_choice_is_not_validated() -> None:
 def test_a_task_that_had_no_share_of_the_training_has_no_say(
     tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "open_prepared", lambda context: prepared_of("rgb"))
+    monkeypatch.setattr(finetune_network, "open_prepared", lambda context: prepared_of("rgb"))
     scored: list[set[str]] = []
 
     def spied(network: MultiTaskNetwork, first: Any, shares: Any, validate: Any) -> float:
@@ -85,7 +86,7 @@ def test_a_task_that_had_no_share_of_the_training_has_no_say(
 def test_the_model_has_the_weights_of_the_share_that_its_run_tells(
     tmp_path: Path, pretrained: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(stage, "open_prepared", lambda context: prepared_of("rgb"))
+    monkeypatch.setattr(finetune_network, "open_prepared", lambda context: prepared_of("rgb"))
 
     def weights(share: float) -> dict[str, torch.Tensor]:
         options: dict[str, Any] = {"max_steps": 4, "evaluate_steps": 4, "weight_mix": [share]}

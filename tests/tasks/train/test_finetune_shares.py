@@ -16,7 +16,7 @@ from galaxy_models.multitask import HeadScheme
 from galaxy_models.training import History, fit
 from infra.profile import FinetuneSettings
 from tasks.train.degraded_pairs import degraded_pairs
-from tasks.train.finetune import make_objective, new_network
+from tasks.train.finetune_network import make_objective, new_network
 from tasks.train.finetune_objective import MultiTaskObjective
 from tasks.train.finetune_scores import Scorer
 from tasks.train.label_tables import LabelledStamps
@@ -24,7 +24,7 @@ from tasks.train.working_copy import WorkingCopy
 
 SIDE = 36
 COUNT = 240
-STEPS, EVERY, INJURED = 200, 10, 99
+STEPS, EVERY, INJURED = 320, 20, 159
 """Steps, those between validations, and the one after which the head of the classes knows nothing any more."""
 
 INPUTS = InputSpec(("R", "G", "B"), SIDE, 32, 1, (0.0, 60.0), True)
@@ -54,7 +54,15 @@ def history(tmp_path_factory: pytest.TempPathFactory) -> History:
         LabelledStamps(classes, rows, split, {"code": rows % 2}),
         LabelledStamps(values, rows, split, {"value": ratio[:, None]}),
     ]
-    settings = FinetuneSettings(batch_size=16, evaluate_steps=EVERY, validation_stamps=80, learning_rate=4e-3)
+    # shares large enough, and an encoder slow enough, that what a task knows does not waver by itself
+    settings = FinetuneSettings(
+        batch_size=16,
+        evaluate_steps=EVERY,
+        validation_stamps=80,
+        learning_rate=4e-3,
+        encoder_rate=0.1,
+        share_floor=0.4,
+    )
     pairs = degraded_pairs(INPUTS, "rgb", INPUTS.bands, pd.DataFrame())
     scorer = Scorer(INPUTS, "rgb", WorkingCopy(rows, images), pairs, settings.mask_patch, settings.mask_fraction)
     with torch.random.fork_rng():

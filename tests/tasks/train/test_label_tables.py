@@ -37,10 +37,8 @@ def test_rare_classes_come_more_often_and_votes_ride_along(tmp_path: Path) -> No
     fake.table.loc[rare, "label.shape"] = "round"
     tables = labelled_stamps(survey_of("rgb"), fake.table)
     copy = make_working_copy(tmp_path / "copy.npy", fake.dataset, np.arange(320), silent)
-    as_they_are, balanced = (
-        BatchDrawer(label_groups(tables, 20.0, balance), train, copy, 400, seed=1).draw(0, "classification")["targets"]
-        for balance in (0.0, 1.0)
-    )
+    drawers = (BatchDrawer(label_groups(tables, 20.0, balance), train, copy, 400, seed=1) for balance in (0.0, 1.0))
+    as_they_are, balanced = (drawer.draw(0, drawer.turn("classification"))["targets"] for drawer in drawers)
     assert (as_they_are["shape"]["code"] == 1).float().mean() < 0.12
     assert (balanced["shape"]["code"] == 1).float().mean() == pytest.approx(0.5, abs=0.08)
     assert torch.isfinite(balanced["asked"]["bar"]).all()
@@ -69,6 +67,6 @@ def test_sources_take_turns_by_the_root_of_their_size(tmp_path: Path) -> None:
     copy = make_working_copy(tmp_path / "copy.npy", fake.dataset, np.arange(320), silent)
     tables = [table("large", "near", np.arange(180)), table("small", "far", np.arange(180, 200))]
     drawer = BatchDrawer(label_groups(tables, 20.0, 0.5), np.arange(320), copy, 4, seed=0)
-    sources = [drawer.draw(step, "classification")["source"] for step in range(40)]
+    sources = [drawer.draw(step, drawer.turn("classification"))["source"] for step in range(40)]
     assert sources.count("near") == 30
     assert set(sources[:4]) == {"near", "far"}

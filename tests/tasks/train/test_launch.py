@@ -1,4 +1,4 @@
-"""Pre-training in two processes, as a stage: the same model as from one, and what ends it ends them all."""
+"""Training in two processes, as a stage: the same model as from one, and what ends it ends them all."""
 
 from __future__ import annotations
 
@@ -17,8 +17,10 @@ import pytest
 
 from galaxy_models.training import CheckpointError, Interrupted
 from infra.errors import GalaxyError
-from infra.profile import PretrainSettings
+from infra.profile import FinetuneSettings, PretrainSettings
 from tasks.stage import StageContext
+from tasks.train import finetune_network
+from tasks.train.finetune import finetune
 from tasks.train.launch import train_in_processes
 from tasks.train.pretrain_network import open_pretraining, train_network
 
@@ -53,6 +55,64 @@ def test_two_processes_stopped_and_resumed_train_what_one_process_trains(drawn_c
     assert records == [9, 19, 29, 39], "each point is told once, in whichever process the training ran"
     for name, tensor in alone.items():
         np.testing.assert_allclose(together[name].numpy(), tensor.numpy(), atol=1e-5, err_msg=name)
+
+
+@pytest.fixture
+def finetune_context(drawn_context: Make, pretrained: Path) -> Make:
+    """Makes the context of a fine-tuning on the drawn galaxies' classes; keywords are those of `drawn_context`."""
+
+    def make(processes: int = 1, **fields: Any) -> StageContext:
+        context = drawn_context(**fields)
+        [table] = context.survey.labels
+        settings = FinetuneSettings(
+            batch_size=8,
+            accumulate=2,
+            epochs=100,
+            max_steps=40,
+            evaluate_steps=6,
+            validation_stamps=12,
+            checkpoint_steps=10,
+            ema_decay=0.9,
+            processes=processes,
+        )
+        return replace(
+            context,
+            survey=context.survey.model_copy(
+                update={"labels": [table.model_copy(update={"feeds": ["classification"]})]}
+            ),
+            profile=context.profile.model_copy(update={"finetune": settings}),
+            upstream={**context.upstream, "pretrain": {"model": str(pretrained), "weights_digest": "0" * 64}},
+        )
+
+    return make
+
+
+def test_two_processes_stopped_and_resumed_fine_tune_as_one_does(finetune_context: Make) -> None:
+    """Batches of a step may be of different tasks, and the shares of all follow what one process validates."""
+
+    def trained_by(context: StageContext) -> tuple[dict[str, Any], list[dict[str, float]]]:
+        finetuning = finetune_network.open_finetuning(context)
+        history = finetune_network.train_network(context, finetuning)
+        return finetuning.network.state_dict(), history
+
+    alone, history = trained_by(finetune_context())
+    context = finetune_context(processes=2)
+
+    def stop(done: int, total: int, note: str = "") -> None:
+        if total == 40 and done == 7:
+            os.kill(os.getpid(), signal.SIGTERM)
+
+    with pytest.raises(Interrupted, match=r"saved after step \d+ of 40"):
+        finetune(replace(context, progress=stop))
+    result = finetune(context)
+    together, joint = trained_by(context)
+    assert [{*point} for point in joint] == [{*point} for point in history], "the same tasks had their turns"
+    for one, two in zip(history, joint, strict=True):
+        assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
+    assert len({point["share.restoration"] for point in joint if "share.restoration" in point}) > 1
+    for name, tensor in alone.items():
+        np.testing.assert_allclose(together[name].numpy(), tensor.numpy(), atol=2e-4, err_msg=name)
+    assert "shape.accuracy" in result["metrics"] and result["parameters"]["processes"] == "2"
 
 
 def test_lines_of_two_processes_never_mix() -> None:
