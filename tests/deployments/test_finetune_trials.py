@@ -87,8 +87,9 @@ def test_each_task_of_a_fine_tuning_of_fluxes_costs_what_its_trial_says(real_ste
         stamps = round(trial.part * BATCH)
         kept, written = real_steps.pop(trial.name)
         assert step_cost(trial, CPU, stamps).batch_bytes == pytest.approx(kept, rel=0.05)
-        with Written() as tried, torch.autocast("cpu", torch.bfloat16, enabled=computes_in_bfloat16("cpu")):
-            trial.objective.training_step_at(0, trial.batch(stamps), torch.Generator().manual_seed(0))
+        batch, autocast = trial.batch(stamps), torch.autocast("cpu", enabled=computes_in_bfloat16("cpu"))
+        with autocast, kept_for_backward(trial.objective), Written() as tried:
+            trial.objective.training_step_at(0, batch, torch.Generator().manual_seed(0))
         assert tried.bytes == pytest.approx(written, rel=0.05)
     assert not real_steps, "every task was tried"
 
