@@ -13,7 +13,7 @@ from tests.evidence.workbench import Workbench
 FIRST: tuple[str, ...] = ("few_labels", "search")
 """Measured one after the other: they fill the processors by themselves, and the others use what they pre-train."""
 
-BESIDE: tuple[str, ...] = ("restoration", "adaptive_shares", "parameters", "representations")
+BESIDE: tuple[str, ...] = ("adaptive_shares", "restoration", "parameters", "representations")
 """Measured two at a time with a thread each, the longest first: small networks fill one thread better than two."""
 
 PARTS = FIRST + BESIDE

@@ -23,7 +23,7 @@ TABLES = FOLDER / "tables"
 
 
 SIZES = ("small", "middle", "full")
-"""About an hour on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
+"""An hour or less on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
 
 
 @dataclass(frozen=True)
