@@ -20,6 +20,7 @@ from infra.profile import Profile
 from infra.settings import Settings
 from tasks.chain import open_chain
 from tasks.ingest.sources import open_source
+from tasks.train.launch import check_gpus
 from tasks.train.trial_steps import settings_of, shares_supposed
 
 GIB = 2**30
@@ -72,6 +73,7 @@ def expect_run(console: Console, settings: Settings, survey: str, profile: str) 
     needs = {}
     for stage, stamps in stamps_trained(chain.profile, objects).items():
         if not chain.missing_labels(stage):
+            check_gpus(stage, processes_of(stage, chain.profile))
             console.print(f"trying a few steps of {stage} ...", highlight=False)
             needs[stage] = in_own_process(training_needs, stage, chain.profile, stamps, chain.survey)
     table = Table(title=f"a run of {survey} with {profile}", title_justify="left", show_header=False)

@@ -65,7 +65,8 @@ class TrainingNeeds:
         Of a step of the profile's batch, by task, where a stage has several.
     at_once
         Processes that learn at the same time: all, each on a GPU of its own, or as many as the cores are enough for.
-        One of them validates, and the others wait.
+        One of them validates, and the others wait. Where those of a step learn different tasks, it takes as long as the
+        slowest, which is not counted.
     closing_seconds
         Of the validations when all steps are done.
     """

@@ -102,7 +102,7 @@ class PhotometricHead(ParameterHead):
         no_picture = photometry.new_zeros(BATCH, self.features)
         before = self.training
         self.train()
-        with torch.random.fork_rng():
+        with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator.initial_seed())  # dropout takes no generator
             for step in range(steps):
                 rows = torch.randint(len(photometry), (BATCH,), generator=generator)

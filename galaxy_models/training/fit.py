@@ -55,7 +55,8 @@ def fit(
 
     In processes that torchrun started, all call this with the same arguments and share the batches of each step: by
     DDP, over NCCL on GPUs and Gloo on CPUs. They train on the same batches with the same random numbers as one process
-    would, so that losses differ by rounding alone. The first writes and tells; all resume from its checkpoint.
+    would, so that losses differ by rounding alone (with batch norms by more: running means are of the first process's
+    batches). The first writes and tells; all resume from its checkpoint.
 
     Parameters
     ----------
@@ -133,13 +134,12 @@ def fit(
             device = "cuda" if torch.cuda.is_available() else "cpu"
         half = bf16 and computes_in_bfloat16(device)
         parts = objective.compiled_parts() if compiled and compiling_pays(device) else []
-        ddp = DDPStrategy(find_unused_parameters=not objective.every_parameter_learns, gradient_as_bucket_view=True)
         with quiet(), torch.random.fork_rng(), loop.stop.listening(), while_compiled(parts):
             trainer = Trainer(
                 accelerator="gpu" if device.startswith("cuda") else device,
                 devices=processes.here,
                 num_nodes=processes.nodes,
-                strategy=ddp if processes.count > 1 else "auto",
+                strategy=_shared_by_ddp(objective) if processes.count > 1 else "auto",
                 precision="bf16-mixed" if half else "32-true",
                 max_epochs=1,
                 accumulate_grad_batches=accumulate // processes.count,
@@ -154,6 +154,10 @@ def fit(
             _train(trainer, loop, Steps(batches_from, loop.step, plan, processes), half, batch_size)
     loop.settle()
     return records.history
+
+
+def _shared_by_ddp(objective: Objective) -> DDPStrategy:
+    return DDPStrategy(find_unused_parameters=not objective.every_parameter_learns, gradient_as_bucket_view=True)
 
 
 def _train(trainer: Trainer, loop: TrainingLoop, steps: Steps, half: bool, batch_size: int | None) -> None:

@@ -95,7 +95,7 @@ def align(context: StageContext) -> dict[str, Any]:
 
 def _network(settings: AlignSettings, lvm: GalaxyLVM, tables: Sequence[ClassTable]) -> GalaxAlign:
     """The network before training; what is not pre-trained depends on the seed alone."""
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(settings.seed, -1))
         tower: LvmTower | OpenClipTower
         if settings.image_tower == "lvm":

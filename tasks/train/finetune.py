@@ -14,14 +14,14 @@ from galaxy_models.photometric_head import PhotometricHead
 from galaxy_models.predictor import save_model
 from infra.profile import FinetuneSettings
 from tasks.stage import StageContext
-from tasks.train.common import choose_device, code_version, weights_digest, write_evaluation
-from tasks.train.finetune_evaluation import first_tested, headline_of, higher_is_better
+from tasks.train.common import code_version, weights_digest, write_evaluation
+from tasks.train.finetune_evaluation import headline_of, higher_is_better
 from tasks.train.finetune_mix import keep_best_mix
 from tasks.train.finetune_network import WORKING_COPY, Finetuning, open_finetuning, train_network
 from tasks.train.finetune_report import Report
 from tasks.train.finetune_scores import Scorer, calibrate, uncalibrated
 from tasks.train.label_tables import LabelledStamps
-from tasks.train.launch import train_in_processes
+from tasks.train.launch import check_gpus, train_in_processes
 from tasks.train.working_copy import discard_working_copy
 
 MODEL_NAME = "galaxy-morphology"
@@ -47,22 +47,22 @@ def finetune(context: StageContext) -> dict[str, Any]:
         If no label table can teach anything or test it, or the settings do not fit the tasks.
     """
     settings = context.profile.finetune
+    check_gpus("finetune", settings.processes)
     finetuning = open_finetuning(context)
     network, tables, scorer = finetuning.network, finetuning.tables, finetuning.scorer
-    first = first_tested(tables)
     first_weights = {name: value.clone() for name, value in network.state_dict().items()}
     if settings.processes > 1:
         train_in_processes(context, "finetune", settings.processes)
     history = train_network(context, finetuning)  # after several processes, this takes up their last checkpoint
-    network.to(choose_device(context.profile.threads)).eval()
+    network.eval()
     with torch.inference_mode():
         kept = keep_best_mix(network, first_weights, settings.weight_mix, finetuning.objective.validate_trained)
         network.calibration = _calibration(scorer, network, tables)
         report = Report(context.folder / "figures", scorer, network, tables, finetuning.objective.drawer.tasks)
         report.heads()
-        report.images(finetuning.prepared.table, finetuning.images["test"], first.scheme.source)
+        report.images(finetuning.prepared.table, finetuning.images["test"], finetuning.judged_by.scheme.source)
         report.curves(history)
-    result = _result(context, finetuning, first, report, kept)
+    result = _result(context, finetuning, report, kept)
     discard_working_copy(context.folder / WORKING_COPY)
     return result
 
@@ -89,10 +89,8 @@ def _calibrated(scorer: Scorer, network: MultiTaskNetwork, table: LabelledStamps
     return found
 
 
-def _result(
-    context: StageContext, finetuning: Finetuning, first: LabelledStamps, report: Report, kept_mix: float
-) -> dict[str, Any]:
-    prepared, tables, network = finetuning.prepared, finetuning.tables, finetuning.network
+def _result(context: StageContext, finetuning: Finetuning, report: Report, kept_mix: float) -> dict[str, Any]:
+    prepared, tables, network, first = finetuning.prepared, finetuning.tables, finetuning.network, finetuning.judged_by
     architecture, labels = describe(network)
     card = ModelCard(
         name=MODEL_NAME,

@@ -1,4 +1,4 @@
-"""Which task, which stamps and which labels a step of multi-task fine-tuning gets."""
+"""Which task, which stamps and which labels a batch of multi-task fine-tuning gets."""
 
 from __future__ import annotations
 
@@ -89,7 +89,7 @@ class BatchDrawer:
     Attributes
     ----------
     turns
-        How many each label group has had: plain values, kept in the checkpoint.
+        How many turns each label group has had: plain values, kept in the checkpoint.
     """
 
     def __init__(

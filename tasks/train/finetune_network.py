@@ -48,6 +48,8 @@ class Finetuning:
     ----------
     tables
         All label tables of the survey that teach or test anything.
+    judged_by
+        The one that versions of the model are compared by.
     images
         Stamps of restoration and reconstruction by split.
     objective
@@ -57,6 +59,7 @@ class Finetuning:
     prepared: PreparedDataset
     inputs: InputSpec
     tables: tuple[LabelledStamps, ...]
+    judged_by: LabelledStamps
     images: Mapping[str, Rows]
     scorer: Scorer
     objective: MultiTaskObjective
@@ -82,7 +85,7 @@ def open_finetuning(context: StageContext) -> Finetuning:
     base, lvm = load_network(Path(context.upstream["pretrain"]["model"]))
     inputs = _inputs(context, prepared, base)
     tables = [table.thinned(settings.working_stamps) for table in labelled_stamps(context.survey, prepared.table)]
-    first_tested(tables)
+    judged_by = first_tested(tables)
     labelled = np.unique(np.concatenate([table.rows[table.positions("train")] for table in tables]))
     images = _image_rows(prepared, settings)
     everything = np.concatenate([*(table.rows for table in tables), *images.values()])
@@ -95,7 +98,8 @@ def open_finetuning(context: StageContext) -> Finetuning:
     network = new_network(cast(GalaxyLVM, lvm), tables, settings.seed, pairs.space, bands)
     learn_photometry(network, tables, scorer, settings.seed)
     objective = make_objective(network, tables, images, scorer, settings)
-    return Finetuning(prepared, inputs, tuple(tables), images, scorer, objective, settings.steps(len(labelled)))
+    steps = settings.steps(len(labelled))
+    return Finetuning(prepared, inputs, tuple(tables), judged_by, images, scorer, objective, steps)
 
 
 def train_network(context: StageContext, finetuning: Finetuning) -> History:
@@ -121,7 +125,7 @@ def new_network(
 ) -> MultiTaskNetwork:
     """The pre-trained network with new heads, whose weights depend on the seed alone."""
     schemes = [table.scheme for table in tables]
-    with torch.random.fork_rng():
+    with torch.random.fork_rng(devices=[]):
         torch.manual_seed(step_seed(seed, -1))
         network = MultiTaskNetwork(lvm, schemes, restores=restores, photometry_bands=photometry_bands)
     for table in tables:

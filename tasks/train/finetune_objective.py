@@ -23,7 +23,7 @@ from tasks.train.degraded_pairs import DegradedPairs
 from tasks.train.finetune_batches import BatchDrawer, Turn
 
 SHARES_STREAM = 1
-"""Keeps the draw of the task apart from the draws of the step itself, which have the same step number."""
+"""Keeps the draw of the task apart from the draws of the batch itself, which have the same number."""
 
 
 @dataclass(frozen=True)
@@ -93,8 +93,8 @@ class MultiTaskObjective(Objective):
         """
         processes = this_process()
         for first in itertools.count(start, processes.count):
-            turns = [self._turn(first + rank) for rank in range(processes.count)]
-            yield self.drawer.draw(first + processes.rank, turns[processes.rank])
+            taken = [self._turn(first + rank) for rank in range(processes.count)]
+            yield self.drawer.draw(first + processes.rank, taken[processes.rank])
 
     def training_step_at(
         self, step: int, batch: dict[str, Any], generator: torch.Generator

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import signal
@@ -32,6 +33,15 @@ STOP_SECONDS = 60
 """torchrun gives its processes 30 s to save."""
 
 
+def check_gpus(stage: str, processes: int) -> None:
+    """Raise GalaxyError if there are GPUs, but fewer than processes."""
+    gpus = torch.cuda.device_count()
+    if 0 < gpus < processes:
+        raise GalaxyError(
+            f"profile, section [{stage}]: `processes` is {processes}, but there are {gpus} GPUs; set {gpus}"
+        )
+
+
 def train_in_processes(context: StageContext, stage: str, processes: int) -> None:
     """Train `stage` in so many processes of this machine, until its last checkpoint is written.
 
@@ -47,11 +57,10 @@ def train_in_processes(context: StageContext, stage: str, processes: int) -> Non
     RuntimeError
         If they failed otherwise; the message names the log.
     """
-    gpus = torch.cuda.device_count()
-    if 0 < gpus < processes:
-        raise GalaxyError(
-            f"profile, section [{stage}]: `processes` is {processes}, but there are {gpus} GPUs; set {gpus}"
-        )
+    check_gpus(stage, processes)
+    if torch.cuda.is_initialized():  # what earlier stages left there, the first process's GPU has no room for
+        gc.collect()
+        torch.cuda.empty_cache()
     context.folder.mkdir(parents=True, exist_ok=True)
     job, log = context.folder / "job.json", context.folder / "processes.log"
     job.write_text(json.dumps(_job(context, stage)))

@@ -9,7 +9,7 @@ from galaxy_models.lvm import architecture
 from galaxy_models.predictor import save_model
 from tasks.stage import StageContext
 from tasks.train.common import choose_device, code_version, weights_digest
-from tasks.train.launch import train_in_processes
+from tasks.train.launch import check_gpus, train_in_processes
 from tasks.train.pretexts import tells_answers
 from tasks.train.pretrain_network import Pretraining, initial_network, open_pretraining, train_network
 from tasks.train.pretrain_report import PretrainReport
@@ -41,6 +41,7 @@ def pretrain(context: StageContext) -> dict[str, Any]:
         If there is no usable train stamp, or crop, binning and mask do not fit the stamps.
     """
     settings = context.profile.pretrain
+    check_gpus("pretrain", settings.processes)
     device = choose_device(context.profile.threads)
     pretraining = open_pretraining(context)
     if settings.processes > 1:

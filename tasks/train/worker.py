@@ -6,6 +6,7 @@ import json
 import os
 import signal
 import sys
+import traceback
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -25,17 +26,26 @@ def main(job: Path) -> None:
     from tasks.train.launch import ERRORS
 
     stage, context = read_job(job)
+    code = 0
     try:
         if stage == "finetune":
             finetune_network.train_network(context, finetune_network.open_finetuning(context))
-        else:
+        if stage == "pretrain":
             pretrain_network.train_network(context, pretrain_network.open_pretraining(context))
-    except tuple(ERRORS.values()) as error:
+    except Interrupted as error:
         tell("error", type(error).__name__, str(error))
-        sys.exit(error.code if isinstance(error, Interrupted) else 1)
-    finally:
-        if distributed.is_initialized():
-            distributed.destroy_process_group()
+        code = int(error.code or 0)
+    except BaseException as error:
+        # the others wait for this one, and to leave them in order would be to wait for them
+        if type(error).__name__ in ERRORS:
+            tell("error", type(error).__name__, str(error))
+        else:
+            traceback.print_exc()
+        sys.stderr.flush()
+        os._exit(1)
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+    sys.exit(code)
 
 
 def read_job(path: Path) -> tuple[str, StageContext]:

@@ -86,6 +86,7 @@ def test_each_task_of_a_fine_tuning_of_fluxes_costs_what_its_trial_says(real_ste
     for trial in trials_of("finetune", profile_of(), survey_of("nanomaggy")):
         stamps = round(trial.part * BATCH)
         kept, written = real_steps.pop(trial.name)
+        # the trial has one table of five classes, the toy survey one of two and a question
         assert step_cost(trial, CPU, stamps).batch_bytes == pytest.approx(kept, rel=0.05)
         batch, autocast = trial.batch(stamps), torch.autocast("cpu", enabled=computes_in_bfloat16("cpu"))
         with autocast, kept_for_backward(trial.objective), Written() as tried:

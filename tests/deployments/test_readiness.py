@@ -20,6 +20,7 @@ from deployments import readiness
 from deployments.readiness import expect_run, stamps_trained
 from deployments.training_needs import TrainingNeeds, kept_for_backward, processes_of, step_cost, training_needs
 from galaxy_models.training import Objective
+from infra.errors import GalaxyError
 from infra.profile import FinetuneSettings, PretrainSettings, Profile, load_profile
 from infra.settings import Settings
 from tasks.train.trial_steps import Trial, trials_of
@@ -173,3 +174,14 @@ def test_processes_learn_at_the_same_time_and_wait_for_the_one_that_validates() 
     assert needs.hours == pytest.approx(4 / 2 + 1 + 0.5)
     profile = Profile(name="tiny", finetune=FinetuneSettings(accumulate=3, processes=3))
     assert [processes_of(stage, profile) for stage in ("pretrain", "finetune", "align")] == [1, 3, 1]
+
+
+def test_fewer_gpus_than_processes_are_told_before_any_step_is_tried(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    profile = tmp_path / "two.toml"
+    profile.write_text('name = "two"\n[finetune]\naccumulate = 2\nprocesses = 2\n')
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    monkeypatch.setattr(readiness, "in_own_process", lambda *of: TrainingNeeds(1, 1, 1, 1))
+    with pytest.raises(GalaxyError, match=r"section \[finetune\]: `processes` is 2, but there are 1 GPUs"):
+        expect_run(Console(record=True), Settings.from_environment(), "embedded", str(profile))

@@ -66,10 +66,10 @@ def finetune_context(drawn_context: Make, pretrained: Path) -> Make:
         [table] = context.survey.labels
         settings = FinetuneSettings(
             batch_size=8,
-            accumulate=2,
+            accumulate=4,
             epochs=100,
-            max_steps=40,
-            evaluate_steps=6,
+            max_steps=24,
+            evaluate_steps=4,
             validation_stamps=12,
             checkpoint_steps=10,
             ema_decay=0.9,
@@ -99,14 +99,15 @@ def test_two_processes_stopped_and_resumed_fine_tune_as_one_does(finetune_contex
     context = finetune_context(processes=2)
 
     def stop(done: int, total: int, note: str = "") -> None:
-        if total == 40 and done == 7:
+        if total == 24 and done == 3:
             os.kill(os.getpid(), signal.SIGTERM)
 
-    with pytest.raises(Interrupted, match=r"saved after step \d+ of 40"):
+    with pytest.raises(Interrupted, match=r"saved after step \d+ of 24"):
         finetune(replace(context, progress=stop))
     result = finetune(context)
     together, joint = trained_by(context)
     assert [{*point} for point in joint] == [{*point} for point in history], "the same tasks had their turns"
+    # sums are of another order, and where the processor computes in bfloat16, a weight may then be rounded otherwise
     for one, two in zip(history, joint, strict=True):
         assert two == pytest.approx(one, rel=1e-3, abs=1e-4)
     assert len({point["share.restoration"] for point in joint if "share.restoration" in point}) > 1
