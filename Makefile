@@ -26,7 +26,7 @@ lint: $(STAMP)
 bench: $(STAMP)
 	$(BIN)/python -m tests.benchmarks $(ONLY)
 
-# Small by default, an hour or less on two cores; PART=few_labels measures one part, SIZE=middle what README
+# Small by default; PART=few_labels measures one part, SIZE=middle what README
 # shows, and FULL=1 the whole. What was measured is kept.
 evidence: $(STAMP)
 	$(BIN)/python -m tests.evidence $(PART) --size $(if $(FULL),full,$(or $(SIZE),small)) $(if $(KEEP),--keep)

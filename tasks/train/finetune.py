@@ -44,7 +44,7 @@ def finetune(context: StageContext) -> dict[str, Any]:
     Raises
     ------
     GalaxyError
-        If no label table can teach anything or test it, or the settings do not fit the tasks.
+        If no label table can teach anything or test it, or the settings do not fit the tasks or the GPUs.
     """
     settings = context.profile.finetune
     check_gpus("finetune", settings.processes)

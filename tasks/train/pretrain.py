@@ -38,7 +38,7 @@ def pretrain(context: StageContext) -> dict[str, Any]:
     Raises
     ------
     GalaxyError
-        If there is no usable train stamp, or crop, binning and mask do not fit the stamps.
+        If there is no usable train stamp, crop, binning and mask do not fit the stamps, or processes the GPUs.
     """
     settings = context.profile.pretrain
     check_gpus("pretrain", settings.processes)

@@ -23,7 +23,7 @@ TABLES = FOLDER / "tables"
 
 
 SIZES = ("small", "middle", "full")
-"""An hour or less on two cores; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
+"""The least; what README and RESULTS.md show; and all that is asked for, on a larger machine."""
 
 
 @dataclass(frozen=True)

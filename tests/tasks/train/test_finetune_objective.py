@@ -5,21 +5,16 @@ from __future__ import annotations
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 
 from galaxy_models.augment import Augmentation, augmented_input
 from galaxy_models.inputs import InputSpec
-from galaxy_models.multitask import HeadScheme
 from galaxy_models.shares import TaskShares
 from galaxy_models.training import Objective, Processes
-from infra.progress import silent
-from tasks.train.finetune_batches import BatchDrawer, label_groups
+from tasks.train.finetune_batches import BatchDrawer
 from tasks.train.finetune_objective import MultiTaskObjective, unmeasured
-from tasks.train.label_tables import LabelledStamps
-from tasks.train.working_copy import make_working_copy
-from tests.doubles.labelled_ellipses import prepared_of
+from tests.doubles.uneven_sources import uneven_drawer
 
 
 def test_parameters_are_learnt_from_stamps_that_still_have_them() -> None:
@@ -73,20 +68,10 @@ def drawn(drawer: BatchDrawer, monkeypatch: pytest.MonkeyPatch, rank: int, count
 def test_processes_draw_what_one_would_and_know_whose_turn_is_next(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, count: int
 ) -> None:
-    fake = prepared_of("rgb")
-    copy = make_working_copy(tmp_path / "copy.npy", fake.dataset, np.arange(320), silent)
-
-    def drawer() -> BatchDrawer:
-        schemes = [HeadScheme(name, name, "classes", ("a", "b")) for name in ("large", "small")]
-        rows = [np.arange(180), np.arange(180, 200)]
-        tables = [
-            LabelledStamps(scheme, of, np.full(len(of), "train"), {"code": (of % 2).astype(np.int64)})
-            for scheme, of in zip(schemes, rows, strict=True)
-        ]
-        return BatchDrawer(label_groups(tables, 20.0, 0.5), np.arange(320), copy, 4, seed=0)
-
-    one, state = drawn(drawer(), monkeypatch, 0, 1, steps=12, accumulate=4)
-    several = [drawn(drawer(), monkeypatch, rank, count, steps=12, accumulate=4) for rank in range(count)]
+    one, state = drawn(uneven_drawer(tmp_path), monkeypatch, 0, 1, steps=12, accumulate=4)
+    several = [
+        drawn(uneven_drawer(tmp_path), monkeypatch, rank, count, steps=12, accumulate=4) for rank in range(count)
+    ]
     assert [batch for batches in zip(*(found for found, _ in several), strict=True) for batch in batches] == one
     assert all(own == state for _, own in several)
-    assert {source for _, source, _ in one} == {None, "large", "small"}
+    assert {source for _, source, _ in one} == {None, "near", "far"}

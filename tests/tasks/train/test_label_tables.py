@@ -8,12 +8,12 @@ import numpy as np
 import pytest
 import torch
 
-from galaxy_models.multitask import HeadScheme
 from infra.progress import silent
 from tasks.train.finetune_batches import BatchDrawer, label_groups
-from tasks.train.label_tables import LabelledStamps, labelled_stamps
+from tasks.train.label_tables import labelled_stamps
 from tasks.train.working_copy import make_working_copy
 from tests.doubles.labelled_ellipses import prepared_of, survey_of
+from tests.doubles.uneven_sources import uneven_drawer
 
 
 def test_tables_take_no_guard_no_unusable_and_no_other_sources_stamps() -> None:
@@ -58,15 +58,7 @@ def test_votes_that_are_told_count_and_others_are_supposed(tmp_path: Path) -> No
 
 
 def test_sources_take_turns_by_the_root_of_their_size(tmp_path: Path) -> None:
-    def table(name: str, source: str, rows: np.ndarray) -> LabelledStamps:
-        scheme = HeadScheme(name, source, "classes", ("a", "b"))
-        split = np.full(len(rows), "train")
-        return LabelledStamps(scheme, rows, split, {"code": (rows % 2).astype(np.int64)})
-
-    fake = prepared_of("rgb")
-    copy = make_working_copy(tmp_path / "copy.npy", fake.dataset, np.arange(320), silent)
-    tables = [table("large", "near", np.arange(180)), table("small", "far", np.arange(180, 200))]
-    drawer = BatchDrawer(label_groups(tables, 20.0, 0.5), np.arange(320), copy, 4, seed=0)
+    drawer = uneven_drawer(tmp_path)
     sources = [drawer.draw(step, drawer.turn("classification"))["source"] for step in range(40)]
     assert sources.count("near") == 30
     assert set(sources[:4]) == {"near", "far"}
